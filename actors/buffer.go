@@ -1,0 +1,113 @@
+package actors
+
+import (
+	"errors"
+	"unsafe"
+
+	"github.com/metalloc/metalloc/streams"
+)
+
+// Buffer is a piece of device memory that a malloc handed out. It is a small
+// value, free to copy and comparable; the zero Buffer is none. Whoever holds a
+// copy may free it, once, from any goroutine. A buffer of zero bytes is valid,
+// has no address, and freeing it is nil each time.
+type Buffer struct {
+	s    *Stream
+	blk  *streams.Block // nil for a buffer of zero bytes
+	gen  uint64         // the block's generation when it was handed out
+	addr uintptr
+	size int64
+}
+
+// Size is what was asked for, bytes. It keeps its value after Free.
+func (b Buffer) Size() int64 { return b.size }
+
+// Capacity is what the buffer takes of the device, bytes: Size rounded up to
+// the alignment.
+func (b Buffer) Capacity() int64 {
+	if b.blk == nil {
+		return 0
+	}
+	return b.s.heap.Round(b.size)
+}
+
+// Addr is the device address; it keeps its value after Free. 0 for a buffer of
+// zero bytes.
+func (b Buffer) Addr() uintptr { return b.addr }
+
+// Bytes is the memory as the host sees it, Size bytes long: nil after Free, for
+// a buffer of zero bytes, and on a device whose memory the host can't see. A
+// slice taken before Free reads stale or zero bytes afterwards and never faults
+// before the runtime is closed. What a fresh buffer contains is up to the device
+// and to who used the memory before.
+func (b Buffer) Bytes() []byte {
+	if b.blk == nil || !b.s.core.info.HostVisible {
+		return nil
+	}
+	if !b.live() {
+		return nil
+	}
+	// The address is device memory, not Go's: no pointer arithmetic for vet to check.
+	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&b.addr))), b.size)
+}
+
+func (b Buffer) live() bool {
+	c := b.s.core.newCall(func(c *call) {
+		c.result = 0
+		if c.buf.blk.Gen() == c.buf.gen {
+			c.result = 1
+		}
+	})
+	defer b.s.core.freeCall(c)
+	c.buf = b
+	b.s.do(c)
+	return c.result == 1
+}
+
+// Stream is the stream that the buffer came from; nil for the zero Buffer.
+func (b Buffer) Stream() *Stream { return b.s }
+
+// Free gives the buffer back to its stream, which may hand the memory out again
+// at once: work queued on that stream later comes behind work queued before.
+// Other streams' use must have been told by RecordUse. From any goroutine; it
+// waits only for the stream's present turn, or, where the cache limit makes
+// memory go back to the device at once, for that. ErrDoubleFree the second time,
+// ErrForeignBuffer for the zero Buffer: nothing is changed then.
+func (b Buffer) Free() error {
+	if b.s == nil {
+		return &AllocError{Op: "free", Err: ErrForeignBuffer}
+	}
+	if b.blk == nil {
+		return nil
+	}
+	return b.s.free(b)
+}
+
+// RecordUse says that work queued on s uses the buffer: after Free it is not
+// reused before s has passed the point of the Free. On the buffer's own stream
+// it does nothing. ErrDoubleFree when the buffer was freed already,
+// ErrForeignBuffer when s is another runtime's.
+func (b Buffer) RecordUse(s *Stream) error {
+	switch {
+	case b.s == nil || s == nil || s.core != b.s.core:
+		return &AllocError{Op: "record use", Err: ErrForeignBuffer}
+	case b.blk == nil || s == b.s:
+		return nil
+	}
+	c := b.s.core.newCall(func(c *call) { c.err = c.buf.s.noteUse(c.buf, c.other) })
+	defer b.s.core.freeCall(c)
+	c.buf, c.other = b, s
+	b.s.do(c)
+	return c.err
+}
+
+// FreeAll frees what it can and joins the errors of the rest.
+func FreeAll(bs []Buffer) error {
+	var errs []error
+	for _, b := range bs {
+		if err := b.Free(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,152 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/eventstream"
+	"go.uber.org/zap"
+
+	"github.com/metalloc/metalloc/actors/turn"
+	"github.com/metalloc/metalloc/internal/seam"
+	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/streams"
+	"github.com/metalloc/metalloc/telemetry"
+)
+
+type (
+	figures = telemetry.Figures
+	run     = streams.PageRun
+	runs    = []streams.PageRun
+)
+
+// Config is what a runtime is started with.
+type Config struct {
+	System      *System // nil: one is made, quiet, and ended with the runtime
+	Logger      *zap.Logger
+	MemoryLimit int64 // bytes, NoLimit or DefaultLimit
+	CacheLimit  int64
+	WiredLimit  int64
+	Policy      Policy
+	Seam        seam.Seam // nil: seam.Real
+}
+
+// Core is one runtime: a device, its supervisor and metal actor, and the streams.
+type Core struct {
+	dev    metal.Device
+	info   metal.Info
+	marker metal.Marker // nil: the device has no marks
+	seam   seam.Seam
+	log    *zap.Logger
+	policy Policy
+
+	sys        *System
+	ownSystem  bool
+	dispatcher *turn.Dispatcher
+	deadSub    *eventstream.Subscription
+
+	ledger ledger
+	sup    supervisor
+	metal  metalActor
+
+	calls    sync.Pool
+	ids      atomic.Uint64
+	closing  atomic.Bool
+	underway atomic.Int64 // tickets and sweeps
+	idle     seam.Gate    // opened when underway falls to 0
+
+	closeTurn atomic.Bool // one Close at a time
+	ended     bool        // Close's: everything that ran has stopped
+}
+
+const (
+	throughput  = 300 // messages a run loop serves before it yields; protoactor's default
+	idleWorkers = 64  // parked goroutines kept by the dispatcher
+)
+
+// Start opens a runtime on the device.
+func Start(dev metal.Device, cfg Config) (*Core, error) {
+	if dev == nil {
+		return nil, fmt.Errorf("device is nil: %w", ErrUnsupported)
+	}
+	if cfg.Policy > Refuse {
+		return nil, fmt.Errorf("policy %v: %w", cfg.Policy, ErrUnsupported)
+	}
+	info := dev.Info()
+	c := &Core{dev: dev, info: info, seam: cfg.Seam, log: cfg.Logger, policy: cfg.Policy, sys: cfg.System}
+	if c.seam == nil {
+		c.seam = seam.Real
+	}
+	if c.log == nil {
+		c.log = zap.NewNop()
+	}
+	mem, err := resolve("memory limit", cfg.MemoryLimit, defaultMemoryLimit(info))
+	if err != nil {
+		return nil, err
+	}
+	cache, err := resolve("cache limit", cfg.CacheLimit, mem)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.metal.open(c); err != nil {
+		return nil, err
+	}
+	c.marker, _ = dev.(metal.Marker)
+	c.idle = c.seam.NewGate()
+	c.ledger.setMemoryLimit(mem, reclaimThreshold(info, mem))
+	c.ledger.setCacheLimit(cache)
+	if c.sys == nil {
+		c.sys, c.ownSystem = NewSystem(c.log), true
+	}
+	c.dispatcher = turn.NewDispatcher(c.seam, throughput, idleWorkers)
+	c.sup.start(c)
+	c.metal.start(c)
+	c.deadSub = c.sys.EventStream.Subscribe(c.deadLetter)
+	if _, err := c.SetWiredLimit(cfg.WiredLimit); err != nil {
+		_ = c.Close(context.Background())
+		return nil, err
+	}
+	return c, nil
+}
+
+// deadLetter frees the buffer of a reply that nobody is left to receive. It runs
+// on the sender's goroutine, maybe inside a turn, so it only posts.
+func (c *Core) deadLetter(event any) {
+	d, ok := event.(*actor.DeadLetterEvent)
+	if !ok {
+		return
+	}
+	r, ok := d.Message.(MallocReply)
+	if ok && r.Buffer.s != nil && r.Buffer.s.core == c && r.Buffer.blk != nil {
+		c.seam.Go(func() { _ = r.Buffer.Free() })
+	}
+}
+
+// begin and end count what is under way, so that Close can wait for it.
+func (c *Core) begin() { c.underway.Add(1) }
+
+func (c *Core) end() {
+	if c.underway.Add(-1) == 0 && c.closing.Load() {
+		c.idle.Open()
+	}
+}
+
+// fail describes an operation that went wrong.
+func (c *Core) fail(op string, s *Stream, size int64, err error, holders bool) error {
+	f := c.ledger.read(nil)
+	limit, _ := c.ledger.limits()
+	e := &AllocError{
+		Op: op, Device: c.info.Name, Requested: size,
+		Active: f.Active, Cache: f.Cache, Limit: limit, Err: err,
+	}
+	if s != nil {
+		e.Stream = s.name
+	}
+	if holders {
+		e.Holders = c.ledger.holders()
+	}
+	return e
+}

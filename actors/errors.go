@@ -1,0 +1,105 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	humanize "github.com/dustin/go-humanize"
+
+	"github.com/metalloc/metalloc/metal"
+)
+
+// The errors that metalloc gives, each for a different remedy; ask with
+// errors.Is. The device's own are metal's, under the same names.
+var (
+	ErrOutOfMemory   = metal.ErrOutOfMemory
+	ErrTooLarge      = metal.ErrTooLarge
+	ErrInvalidSize   = metal.ErrInvalidSize
+	ErrLimitExceeded = metal.ErrLimitExceeded
+	ErrUnsupported   = metal.ErrUnsupported
+	ErrBusy          = metal.ErrBusy
+	ErrDeviceLost    = metal.ErrDeviceLost
+	ErrClosed        = metal.ErrClosed
+
+	// ErrDoubleFree: the buffer was freed before. Nothing changed.
+	ErrDoubleFree = errors.New("buffer already freed")
+	// ErrForeignBuffer: not a buffer of this runtime, or the zero Buffer.
+	ErrForeignBuffer = errors.New("not a buffer of this runtime")
+	// ErrStreamFailed: the stream's state was found broken after a panic. It
+	// hands out nothing more; Free, queries and Close go on.
+	ErrStreamFailed = errors.New("stream failed")
+	// ErrBadMessage: a message with a nil pointer or a field that makes no sense.
+	ErrBadMessage = errors.New("bad message")
+)
+
+// AllocError says what was asked, of whom, and how things stood. It unwraps to
+// the reason, one of the errors above or a ctx's.
+type AllocError struct {
+	Op        string // "malloc", "free", …
+	Stream    string // name; empty: the runtime
+	Device    string
+	Requested int64  // bytes
+	Active    int64  // bytes, of the runtime
+	Cache     int64  // bytes, of the runtime
+	Limit     int64  // bytes, the memory limit
+	Holders   string // who holds what, when a limit or the device refused
+	Err       error
+}
+
+func (e *AllocError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s", e.Op)
+	if e.Requested > 0 {
+		fmt.Fprintf(&b, " of %d bytes", e.Requested)
+	}
+	if e.Stream != "" {
+		fmt.Fprintf(&b, " on stream %q", e.Stream)
+	}
+	fmt.Fprintf(&b, " (%s): %v: active %s, cache %s, limit %s", e.Device, e.Err,
+		humanize.IBytes(uint64(e.Active)), humanize.IBytes(uint64(e.Cache)), limitText(e.Limit))
+	if e.Holders != "" {
+		fmt.Fprintf(&b, "; held by %s", e.Holders)
+	}
+	return b.String()
+}
+
+func (e *AllocError) Unwrap() error { return e.Err }
+
+func limitText(n int64) string {
+	if n == NoLimit {
+		return "none"
+	}
+	return humanize.IBytes(uint64(n))
+}
+
+// LeakError is what Close found still held. The buffers stay valid and can still
+// be freed; a second Close releases what was freed meanwhile.
+type LeakError struct {
+	Buffers int64 // live
+	Bytes   int64 // active
+	Pending int64 // bytes freed whose marks were not reached
+	Streams []StreamLeak
+}
+
+// StreamLeak is one stream's part of a LeakError.
+type StreamLeak struct {
+	Stream  string
+	Buffers int64
+	Bytes   int64
+}
+
+func (e *LeakError) Error() string {
+	var parts []string
+	for _, s := range e.Streams {
+		parts = append(parts, fmt.Sprintf("%d of stream %q (%s)", s.Buffers, s.Stream, humanize.IBytes(uint64(s.Bytes))))
+	}
+	msg := fmt.Sprintf("%d buffers still live, %d bytes", e.Buffers, e.Bytes)
+	if len(parts) > 0 {
+		msg += ": " + strings.Join(parts, ", ")
+	}
+	if e.Pending > 0 {
+		msg += fmt.Sprintf("; %d bytes freed but still used by queued work", e.Pending)
+	}
+	return msg
+}

@@ -1,0 +1,311 @@
+package actors
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
+
+	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/telemetry"
+)
+
+// metalActor serialises all device work. It runs on its own goroutine and is
+// never entered by a caller: device calls take long.
+type metalActor struct {
+	shell
+	pager     metal.Pager     // nil: the device gives whole segments
+	segmenter metal.Segmenter // nil: it maps pages
+	calls     [numCalls]atomic.Int64
+	spent     atomic.Int64 // nanoseconds in device calls
+	returning []returned
+	spare     []metal.Range // of closed streams, empty: kept, since old slices must not fault
+	released  int64         // bytes that went back and were not told to anyone yet
+	wiring    wiring
+}
+
+type deviceCall int
+
+const (
+	callReserve deviceCall = iota
+	callUnreserve
+	callCreate
+	callRelease
+	callMap
+	callUnmap
+	callAlloc
+	callFree
+	callWire
+	callUnwire
+	numCalls
+)
+
+var callNames = [numCalls]string{
+	"reserve", "unreserve", "create", "release", "map", "unmap", "alloc", "free", "wire", "unwire",
+}
+
+func (m *metalActor) open(c *Core) error {
+	m.core = c
+	m.pager, _ = c.dev.(metal.Pager)
+	if m.pager == nil {
+		m.segmenter, _ = c.dev.(metal.Segmenter)
+	}
+	if m.pager == nil && m.segmenter == nil {
+		return fmt.Errorf("device %q neither maps pages nor gives segments: %w", c.info.Name, ErrUnsupported)
+	}
+	m.wiring.open(c.dev)
+	return nil
+}
+
+func (m *metalActor) start(c *Core) {
+	m.init(c)
+	m.spawn(m)
+}
+
+// Receive has no messages of its own: all work is posted by us.
+func (m *metalActor) Receive(ctx actor.Context) {
+	if _, ok := ctx.Message().(*actor.Stopped); ok {
+		m.stopped()
+	}
+}
+
+// timed makes one device call and counts it.
+func (m *metalActor) timed(k deviceCall, f func() error) error {
+	m.calls[k].Add(1)
+	start := time.Now()
+	defer func() { m.spent.Add(int64(time.Since(start))) }()
+	return f()
+}
+
+// telemetry reads the counters; from any goroutine.
+func (m *metalActor) telemetry() telemetry.Device {
+	i := m.core.info
+	d := telemetry.Device{
+		Kind: i.Kind, Name: i.Name, Memory: i.Memory, WorkingSet: i.WorkingSet, PageSize: i.PageSize,
+		Calls: map[string]int64{}, DriverNS: m.spent.Load(), Wired: m.wiring.total.Load(),
+	}
+	if model, ok := m.core.dev.(metal.Modeler); ok {
+		d.DriverNS = int64(model.ModelledTime())
+	}
+	for k := range m.calls {
+		if n := m.calls[k].Load(); n > 0 {
+			d.Calls[callNames[k]] = n
+		}
+	}
+	return d
+}
+
+// serve does the device work of a miss. Whatever fails, what was done so far is
+// in t.work, for undo.
+func (m *metalActor) serve(t *ticket) stage {
+	var err error
+	if t.plan.Segment > 0 {
+		err = m.serveSegment(t)
+	} else {
+		err = m.servePages(t)
+	}
+	if err != nil {
+		t.err, t.failed = err, true
+		return undo
+	}
+	return book
+}
+
+func (m *metalActor) serveSegment(t *ticket) error {
+	err := m.timed(callAlloc, func() (err error) {
+		t.work.segment, err = m.segmenter.Alloc(t.plan.Segment)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s := t.work.segment
+	t.work.rng = metal.Range{Addr: s.Addr, Size: s.Size}
+	t.work.handles = []metal.Handle{s.Handle}
+	t.work.created = s.Size
+	m.wire(s.Addr, s.Size)
+	return nil
+}
+
+func (m *metalActor) servePages(t *ticket) error {
+	w := &t.work
+	if err := m.reserve(t.plan.Reserve, w); err != nil {
+		return err
+	}
+	w.spans = t.plan.Spans(w.rng)
+	for _, r := range t.plan.Moves {
+		if err := m.unmap(r.Range, r.Offset, r.Size); err != nil {
+			return err
+		}
+		w.unmapped++
+		w.moved += r.Size
+		w.handles = append(w.handles, r.Handles...)
+	}
+	for w.moved+w.created < t.plan.Missing() {
+		var h metal.Handle
+		err := m.timed(callCreate, func() (err error) {
+			h, err = m.pager.Create(m.core.info.PageSize)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		w.handles = append(w.handles, h)
+		w.created += m.core.info.PageSize
+	}
+	rest := w.handles
+	for _, s := range w.spans {
+		n := s.Size / m.core.info.PageSize
+		err := m.timed(callMap, func() error { return m.pager.Map(s.Range, s.Offset, rest[:n]) })
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
+		w.mapped++
+		m.wire(s.Range.Addr+uintptr(s.Offset), s.Size)
+	}
+	return nil
+}
+
+// reserve gets n bytes of address space, from a closed stream's if one fits.
+func (m *metalActor) reserve(n int64, w *work) error {
+	if n == 0 {
+		return nil
+	}
+	for i, r := range m.spare {
+		if r.Size >= n && r.Size <= 2*n {
+			m.spare = slices.Delete(m.spare, i, i+1)
+			w.rng = r
+			return nil
+		}
+	}
+	return m.timed(callReserve, func() (err error) {
+		w.rng, err = m.pager.Reserve(n)
+		return err
+	})
+}
+
+func (m *metalActor) unmap(r metal.Range, offset, size int64) error {
+	m.unwire(r.Addr+uintptr(offset), size)
+	return m.timed(callUnmap, func() error { return m.pager.Unmap(r, offset, size) })
+}
+
+// undo takes back what serve had done before it failed: every page of the
+// ticket goes to the device.
+func (m *metalActor) undo(t *ticket) stage {
+	w := &t.work
+	if w.segment.Size > 0 {
+		m.returning = append(m.returning, returned{run: run{
+			Range: w.rng, Size: w.segment.Size, Handles: []metal.Handle{w.segment.Handle},
+		}})
+	}
+	if t.plan.Segment == 0 {
+		m.undoPages(t)
+	}
+	t.work.released = m.drain()
+	if t.plan.Reserve > 0 && w.rng.Size > 0 {
+		m.spare = append(m.spare, w.rng)
+	}
+	return book
+}
+
+func (m *metalActor) undoPages(t *ticket) {
+	w := &t.work
+	rest := w.handles
+	for _, s := range w.spans[:w.mapped] {
+		n := s.Size / m.core.info.PageSize
+		s.Handles, rest = rest[:n], rest[n:]
+		m.returning = append(m.returning, returned{run: s})
+	}
+	if len(rest) > 0 {
+		m.returning = append(m.returning, returned{
+			run:      run{Size: int64(len(rest)) * m.core.info.PageSize, Handles: rest},
+			unmapped: true,
+		})
+	}
+	for _, r := range t.plan.Moves[w.unmapped:] {
+		m.returning = append(m.returning, returned{run: r})
+	}
+}
+
+// returned are pages on their way back to the device. Size and Handles shrink as
+// they get there; what the device refuses stays, and is tried again next time.
+type returned struct {
+	run
+	unmapped bool
+}
+
+// giveBack unmaps and releases pages that no stream has any more. It returns the
+// bytes that went back.
+func (m *metalActor) giveBack(rs runs) int64 {
+	for _, r := range rs {
+		m.returning = append(m.returning, returned{run: r})
+	}
+	return m.drain()
+}
+
+func (m *metalActor) drain() int64 {
+	for i := range m.returning {
+		m.giveBackRun(&m.returning[i])
+	}
+	m.returning = slices.DeleteFunc(m.returning, func(r returned) bool { return r.Size == 0 })
+	n := m.released
+	m.released = 0
+	return n
+}
+
+// giveBackRun notes each step where a panic in the next finds it.
+func (m *metalActor) giveBackRun(r *returned) {
+	if m.pager != nil && !r.unmapped {
+		if err := m.unmap(r.Range, r.Offset, r.Size); err != nil {
+			m.core.log.Error("device would not unmap pages", zap.Int64("bytes", r.Size), zap.Error(err))
+			return
+		}
+		r.unmapped = true
+	}
+	for len(r.Handles) > 0 {
+		size := r.Size / int64(len(r.Handles))
+		if err := m.release(r.run, size); err != nil {
+			m.core.log.Error("device would not take memory back", zap.Int64("bytes", size), zap.Error(err))
+			return
+		}
+		r.Handles, r.Size = r.Handles[1:], r.Size-size
+		m.released += size
+	}
+}
+
+// release gives the run's first handle back to the device.
+func (m *metalActor) release(r run, size int64) error {
+	if m.pager != nil {
+		return m.timed(callRelease, func() error { return m.pager.Release(r.Handles[0]) })
+	}
+	m.unwire(r.Range.Addr, size)
+	return m.timed(callFree, func() error {
+		return m.segmenter.Free(metal.Segment{Handle: r.Handles[0], Addr: r.Range.Addr, Size: size})
+	})
+}
+
+// mappedPage is the page size where the device maps pages, else 0.
+func (m *metalActor) mappedPage() int64 {
+	if m.pager == nil {
+		return 0
+	}
+	return m.core.info.PageSize
+}
+
+// unreserveAll gives the spare ranges back; nobody may hold a slice of them any more.
+func (m *metalActor) unreserveAll() {
+	for _, r := range m.spare {
+		m.unreserve(r)
+	}
+	m.spare = nil
+}
+
+func (m *metalActor) unreserve(r metal.Range) {
+	if err := m.timed(callUnreserve, func() error { return m.pager.Unreserve(r) }); err != nil {
+		m.core.log.Error("device would not take an address range back", zap.Int64("bytes", r.Size), zap.Error(err))
+	}
+}

@@ -1,0 +1,222 @@
+package actors
+
+import (
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// The actors' side of protoactor: a message becomes a call of what the methods
+// call too.
+
+type streamActor Stream
+
+// Receive handles one message, in the stream's turn.
+func (a *streamActor) Receive(ctx actor.Context) {
+	s := (*Stream)(a)
+	switch m := deref(ctx.Message()).(type) {
+	case *actor.Restarting:
+		s.restarted()
+	case *actor.Stopped:
+		s.stopped()
+	case Malloc:
+		s.receiveMalloc(ctx, m)
+	case Free:
+		s.receiveFree(ctx, m)
+	case RecordUse:
+		s.receiveUse(ctx, m)
+	case ClearCache:
+		s.core.receiveClear(ctx, []*Stream{s})
+	case Snapshot:
+		respond(ctx, SnapshotReply{Snapshot: s.core.picture()})
+	default:
+		receiveQuery(ctx, m, s.core, s.row)
+	}
+}
+
+func (s *Stream) receiveMalloc(ctx actor.Context, m Malloc) {
+	if rounded := s.heap.Round(m.Size); m.Size <= 0 || rounded == 0 || rounded > s.core.maxBlock() {
+		b, err := s.mallocOdd(m.Size)
+		respond(ctx, MallocReply{Buffer: b, Err: err})
+		return
+	}
+	t := s.core.newTicket(s, m.Size)
+	if t.reply = ctx.Sender(); t.reply == nil {
+		t.state.Store(abandoned) // nobody to have it: carried out, and kept as cache
+	}
+	t.step()
+	t.hop(false)
+}
+
+// receiveFree frees a buffer of this stream in this turn; another stream's is
+// passed on.
+func (s *Stream) receiveFree(ctx actor.Context, m Free) {
+	owner := m.Buffer.s
+	switch {
+	case owner == nil || owner.core != s.core:
+		respond(ctx, FreeReply{Err: s.core.fail("free", s, m.Buffer.size, ErrForeignBuffer, false)})
+	case m.Buffer.blk == nil:
+		respond(ctx, FreeReply{})
+	case owner != s:
+		c, sender := s.core, ctx.Sender()
+		c.seam.Go(func() {
+			err := m.Buffer.Free()
+			if sender != nil {
+				c.sys.Root.Send(sender, FreeReply{Err: err})
+			}
+		})
+	default:
+		rs, err := s.takeBack(m.Buffer)
+		if err != nil {
+			err = s.core.fail("free", s, m.Buffer.size, err, false)
+		}
+		if rs != nil {
+			s.core.giveBack(rs, nil, false)
+		}
+		respond(ctx, FreeReply{Err: err})
+	}
+}
+
+func (s *Stream) receiveUse(ctx actor.Context, m RecordUse) {
+	var err error
+	switch owner := m.Buffer.s; {
+	case owner == nil || m.Stream == nil || owner.core != s.core || m.Stream.core != s.core:
+		err = s.core.fail("record use", s, m.Buffer.size, ErrForeignBuffer, false)
+	case owner != s:
+		err = s.core.fail("record use", s, m.Buffer.size, ErrBadMessage, false)
+	case m.Buffer.blk != nil && m.Stream != s:
+		err = s.noteUse(m.Buffer, m.Stream)
+	}
+	respond(ctx, RecordUseReply{Err: err})
+}
+
+type supervisorActor supervisor
+
+// Receive handles one message, in the supervisor's turn.
+func (a *supervisorActor) Receive(ctx actor.Context) {
+	p := (*supervisor)(a)
+	c := p.core
+	switch m := deref(ctx.Message()).(type) {
+	case *actor.Stopped:
+		p.stopped()
+	case MemoryLimit:
+		n, _ := c.ledger.limits()
+		respond(ctx, MemoryReply{Bytes: n})
+	case CacheLimit:
+		_, n := c.ledger.limits()
+		respond(ctx, MemoryReply{Bytes: n})
+	case WiredLimit:
+		respond(ctx, MemoryReply{Bytes: c.metal.wiring.limit.Load()})
+	case SetMemoryLimit:
+		previous, over, err := p.setMemoryLimit(m.Bytes)
+		c.receiveLimit(ctx, LimitReply{previous, err}, sweepPages, over)
+	case SetCacheLimit:
+		previous, over, err := p.setCacheLimit(m.Bytes)
+		c.receiveLimit(ctx, LimitReply{previous, err}, sweepCache, over)
+	case SetWiredLimit:
+		sender := ctx.Sender()
+		c.seam.Go(func() {
+			previous, err := c.SetWiredLimit(m.Bytes)
+			if sender != nil {
+				c.sys.Root.Send(sender, LimitReply{previous, err})
+			}
+		})
+	case ClearCache:
+		c.receiveClear(ctx, p.byCache(false))
+	case Snapshot:
+		respond(ctx, SnapshotReply{Snapshot: c.picture()})
+	default:
+		receiveQuery(ctx, m, c, nil)
+	}
+}
+
+// receiveLimit answers when what is over a lowered limit has been trimmed.
+func (c *Core) receiveLimit(ctx actor.Context, r LimitReply, kind sweepKind, over int64) {
+	if r.Err != nil || over <= 0 {
+		respond(ctx, r)
+		return
+	}
+	sender := ctx.Sender()
+	c.sweepOver(c.sup.byCache(false), kind, over, func(*sweep, bool) {
+		if sender != nil {
+			c.sys.Root.Send(sender, r)
+		}
+	}, false)
+}
+
+func (c *Core) receiveClear(ctx actor.Context, ss []*Stream) {
+	sender := ctx.Sender()
+	c.sweepOver(ss, sweepClear, everything, func(s *sweep, _ bool) {
+		if sender != nil {
+			c.sys.Root.Send(sender, ClearCacheReply{Released: s.released, Pending: s.pending})
+		}
+	}, false)
+}
+
+// receiveQuery answers what streams and supervisor are asked alike; r is the
+// stream's row, nil for the totals. Messages of protoactor itself end here too.
+func receiveQuery(ctx actor.Context, m any, c *Core, r *row) {
+	switch m.(type) {
+	case ActiveMemory:
+		respond(ctx, MemoryReply{Bytes: c.ledger.read(r).Active})
+	case PeakMemory:
+		respond(ctx, MemoryReply{Bytes: c.ledger.read(r).Peak})
+	case CacheMemory:
+		respond(ctx, MemoryReply{Bytes: c.ledger.read(r).Cache})
+	case ReservedMemory:
+		respond(ctx, MemoryReply{Bytes: c.ledger.read(r).Reserved})
+	case ResetPeakMemory:
+		c.ledger.resetPeak(r)
+		respond(ctx, ResetPeakReply{})
+	}
+}
+
+func respond(ctx actor.Context, reply any) {
+	if ctx.Sender() != nil {
+		ctx.Respond(reply)
+	}
+}
+
+// deref makes a request by pointer one by value; a nil pointer is no message.
+func deref(m any) any {
+	switch p := m.(type) {
+	case *Malloc:
+		return value(p)
+	case *Free:
+		return value(p)
+	case *RecordUse:
+		return value(p)
+	case *ActiveMemory:
+		return value(p)
+	case *PeakMemory:
+		return value(p)
+	case *CacheMemory:
+		return value(p)
+	case *ReservedMemory:
+		return value(p)
+	case *MemoryLimit:
+		return value(p)
+	case *CacheLimit:
+		return value(p)
+	case *WiredLimit:
+		return value(p)
+	case *ResetPeakMemory:
+		return value(p)
+	case *SetMemoryLimit:
+		return value(p)
+	case *SetCacheLimit:
+		return value(p)
+	case *SetWiredLimit:
+		return value(p)
+	case *ClearCache:
+		return value(p)
+	case *Snapshot:
+		return value(p)
+	}
+	return m
+}
+
+func value[T any](p *T) any {
+	if p == nil {
+		return nil
+	}
+	return *p
+}

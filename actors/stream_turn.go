@@ -1,0 +1,324 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"go.uber.org/zap"
+
+	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/streams"
+)
+
+// This file is what a stream does in its turn.
+
+// passage: when the stream's own queue reaches mark, it is past the heap's clock.
+type passage struct {
+	mark  metal.Mark
+	clock uint64
+}
+
+// settle books the heap's figures; moved bytes have left the heap for the pool.
+func (s *Stream) settle(c change) (excess int64) {
+	return s.core.ledger.settle(s.row, s.heap.Figures(), c)
+}
+
+// look is a ticket's first stage: a hit after all, or a plan.
+func (s *Stream) look(t *ticket) stage {
+	if s.closed || s.broken != nil {
+		return s.answer(t, Buffer{}, s.refusal())
+	}
+	t.give = append(t.give, s.poll()...)
+	rounded := s.heap.Round(t.size)
+	if blk := s.heap.Malloc(rounded, t.size); blk != nil {
+		s.handOver(t, blk, change{mallocs: 1})
+		return done
+	}
+	s.pass()
+	t.plan, t.work, t.failed, t.err = s.heap.Plan(rounded, t.size), work{}, false, nil
+	t.work.moved = streams.SizeOf(t.plan.Moves)
+	s.settle(change{fromPool: -t.work.moved})
+	if t.plan.Missing() == t.work.moved {
+		return serve
+	}
+	return promise
+}
+
+// handOver gives the block to whoever asked; if nobody wants it any more it goes
+// to the cache.
+func (s *Stream) handOver(t *ticket, blk *streams.Block, c change) {
+	s.taken = blk
+	b := Buffer{s: s, blk: blk, gen: blk.Gen(), addr: blk.Addr(), size: t.size}
+	if s.closed {
+		s.answer(t, Buffer{}, ErrClosed)
+	} else if t.state.CompareAndSwap(waiting, answered) {
+		t.buf = b
+	}
+	if t.buf == (Buffer{}) {
+		s.heap.Free(blk)
+		c.mallocs = 0
+	}
+	s.taken = nil
+	if excess := s.settle(c); excess > 0 {
+		t.give = append(t.give, s.trim(excess)...)
+	}
+	if s.closed {
+		t.give = append(t.give, s.surrender()...)
+	}
+}
+
+// answer ends a ticket without a buffer.
+func (s *Stream) answer(t *ticket, b Buffer, err error) stage {
+	if t.state.CompareAndSwap(waiting, answered) {
+		t.buf = b
+		t.err = s.core.fail("malloc", s, t.size, err,
+			errors.Is(err, ErrLimitExceeded) || errors.Is(err, ErrOutOfMemory))
+	}
+	return done
+}
+
+// commit is a ticket's last stage when the device has done its part.
+func (s *Stream) commit(t *ticket) stage {
+	plan := t.plan
+	t.plan = nil
+	blk := plan.Commit(t.work.rng, t.work.handles)
+	s.handOver(t, blk, change{mallocs: 1, misses: 1, fromPool: t.work.moved + t.work.created})
+	return done
+}
+
+// abort is a ticket's last stage when the limit or the device has said no; or
+// its first again, if only now the caches are to be swept.
+func (s *Stream) abort(t *ticket) stage {
+	t.plan.Abort()
+	t.plan = nil
+	if t.sweep > 0 {
+		return look
+	}
+	return s.answer(t, Buffer{}, t.err)
+}
+
+// takeBack frees a buffer. Pages that the cache limit doesn't let it keep are
+// returned; they have left the stream.
+func (s *Stream) takeBack(b Buffer) (runs, error) {
+	if b.blk.Gen() != b.gen {
+		return nil, ErrDoubleFree
+	}
+	marks, err := s.marksOf(b.blk)
+	if err != nil {
+		return nil, err
+	}
+	s.heap.FreeBehind(b.blk, marks)
+	excess := s.settle(change{frees: 1})
+	switch {
+	case s.closed:
+		return s.surrender(), nil
+	case excess > 0:
+		return s.trim(excess), nil
+	}
+	return nil, nil
+}
+
+// marksOf records where the other streams that use the block are now.
+func (s *Stream) marksOf(blk *streams.Block) (marks []metal.Mark, err error) {
+	if len(blk.Uses()) == 0 || s.core.marker == nil {
+		return nil, nil
+	}
+	for _, q := range blk.Uses() {
+		m, err := s.core.marker.Record(q)
+		switch {
+		case errors.Is(err, ErrBusy): // being captured: can't be marked now
+			return nil, err
+		case err != nil: // a queue that has failed runs nothing more
+			s.core.log.Warn("queue can't be marked", zap.String("stream", s.name), zap.Error(err))
+			continue
+		}
+		if !s.reached(m) {
+			marks = append(marks, m)
+		}
+	}
+	return marks, nil
+}
+
+func (s *Stream) noteUse(b Buffer, other *Stream) error {
+	if b.blk.Gen() != b.gen {
+		return s.core.fail("record use", s, b.size, ErrDoubleFree, false)
+	}
+	if other.queue != 0 {
+		b.blk.Use(other.queue)
+	}
+	return nil
+}
+
+// reached: a queue that has failed runs nothing more, so its marks count as
+// reached.
+func (s *Stream) reached(m metal.Mark) bool {
+	ok, err := s.core.marker.Reached(m)
+	if err != nil {
+		s.core.log.Warn("queue has failed", zap.String("stream", s.name), zap.Error(err))
+	}
+	return ok || err != nil
+}
+
+// pass asks how far the stream's own queue is, and marks where it is now. Pages
+// are given up only behind it.
+func (s *Stream) pass() {
+	clock := s.heap.Clock()
+	if s.queue == 0 || s.core.marker == nil {
+		s.heap.Pass(clock)
+		return
+	}
+	if n := len(s.passages); s.heap.Passed() < clock && (n == 0 || s.passages[n-1].clock < clock) {
+		if m, err := s.core.marker.Record(s.queue); err == nil {
+			s.passages = append(s.passages, passage{m, clock})
+		}
+	}
+	n := 0
+	for n < len(s.passages) && s.reached(s.passages[n].mark) {
+		s.heap.Pass(s.passages[n].clock)
+		n++
+	}
+	s.passages = append(s.passages[:0], s.passages[n:]...)
+}
+
+// poll makes pending blocks reusable whose marks are reached. Pages that go back
+// to the device because of it are returned; they have left the stream.
+func (s *Stream) poll() runs {
+	if !s.heap.Pending() {
+		return nil
+	}
+	rs := s.heap.Settle(s.reached)
+	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	return rs
+}
+
+// trim brings the cache down by n bytes.
+func (s *Stream) trim(n int64) runs {
+	s.pass()
+	rs := s.heap.ReduceCache(n)
+	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.watch()
+	return rs
+}
+
+// surrender gives up everything a closed stream can.
+func (s *Stream) surrender() runs {
+	s.pass()
+	rs := s.heap.Clear()
+	s.clearTo = math.MaxUint64
+	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.watch()
+	return rs
+}
+
+// retire closes the stream's books; its buffers are the runtime's from here on.
+func (s *Stream) retire() runs {
+	s.closed = true
+	rs := append(s.poll(), s.surrender()...)
+	s.core.ledger.close(s.row)
+	return rs
+}
+
+// giveUp is a sweep's visit.
+func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending int64) {
+	rs = s.poll()
+	s.pass()
+	before := s.heap.Figures().Cache
+	var taken runs
+	switch kind {
+	case sweepPages:
+		taken = s.heap.TakeFree(need)
+	case sweepCache:
+		taken = s.heap.ReduceCache(need)
+	case sweepClear:
+		taken = s.heap.Clear()
+		s.clearTo = max(s.clearTo, s.heap.Clock())
+	}
+	after := s.heap.Figures().Cache
+	s.settle(change{fromPool: -streams.SizeOf(taken)})
+	if kind != sweepPages {
+		s.watch()
+	}
+	return append(rs, taken...), before - after, after
+}
+
+// watch has the stream polled when a mark is reached that memory to be given
+// back waits for.
+func (s *Stream) watch() {
+	if s.core.marker == nil || s.core.ledger.cacheExcess() == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
+		return
+	}
+	for _, m := range s.waits() {
+		if _, ok := s.watched[m]; ok {
+			continue
+		}
+		if s.watched == nil {
+			s.watched = map[metal.Mark]struct{}{}
+		}
+		s.watched[m] = struct{}{}
+		s.core.marker.Notify(m, func() { s.core.seam.Go(func() { s.send(newPolling(s, m), true) }) })
+	}
+}
+
+// waits lists the marks that freed memory waits for next.
+func (s *Stream) waits() []metal.Mark {
+	marks := s.heap.NextMarks()
+	if len(s.passages) > 0 {
+		marks = append(marks, s.passages[0].mark)
+	}
+	return marks
+}
+
+// polling is the visit that watch arranges for.
+type polling struct {
+	opBase
+	stream *Stream
+	mark   metal.Mark
+	give   runs
+}
+
+func newPolling(s *Stream, m metal.Mark) *polling {
+	p := &polling{stream: s, mark: m}
+	p.self = p
+	return p
+}
+
+func (p *polling) step() {
+	s := p.stream
+	delete(s.watched, p.mark)
+	p.give = s.poll()
+	s.pass()
+	if s.clearTo > 0 {
+		rs := s.heap.TakeOlder(s.clearTo)
+		s.settle(change{fromPool: -streams.SizeOf(rs)})
+		p.give = append(p.give, rs...)
+	}
+	if excess := s.core.ledger.cacheExcess(); excess > 0 {
+		p.give = append(p.give, s.trim(excess)...)
+	}
+	s.watch()
+}
+
+func (p *polling) broke(err error) {
+	p.stream.core.log.Error("polling marks panicked", zap.String("stream", p.stream.name), zap.Error(err))
+}
+
+func (p *polling) hop(mayEnter bool) {
+	if p.give != nil {
+		p.stream.core.giveBack(p.give, nil, mayEnter)
+	}
+}
+
+// restarted checks the state after a panic: what was handed out to nobody goes
+// back, and if the rest doesn't add up the stream hands out nothing more.
+func (s *Stream) restarted() {
+	if s.taken != nil && s.taken.Live() {
+		s.heap.Free(s.taken)
+	}
+	s.taken = nil
+	if err := s.heap.Check(); err != nil {
+		s.broken = fmt.Errorf("state broken by a panic: %w", err)
+		s.core.log.Error("stream failed", zap.String("stream", s.name), zap.Error(err))
+	}
+	s.settle(change{})
+}

@@ -1,0 +1,91 @@
+package actors
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// supervisor owns what is global: the ledger's totals, the limits, the list of
+// streams. Its turns are short and never wait for a stream or the device.
+type supervisor struct {
+	shell
+	streams map[uint64]*Stream // open ones, and closed ones that still hold memory
+}
+
+func (p *supervisor) start(c *Core) {
+	p.streams = map[uint64]*Stream{}
+	p.init(c)
+	p.spawn((*supervisorActor)(p))
+}
+
+// admit adds a stream that is about to be opened.
+func (p *supervisor) admit(s *Stream) error {
+	if p.core.closing.Load() {
+		return fmt.Errorf("new stream %q: %w", s.name, ErrClosed)
+	}
+	p.streams[s.id] = s
+	s.row = p.core.ledger.open(s.id, s.name)
+	return nil
+}
+
+// byCache lists the streams, the largest cache first; streams without cache are
+// left out unless all is set.
+func (p *supervisor) byCache(all bool) []*Stream {
+	type holding struct {
+		s     *Stream
+		cache int64
+	}
+	var hs []holding
+	l := &p.core.ledger
+	l.mu.Lock()
+	for _, s := range p.streams {
+		if n := s.row.heap.Cache; n > 0 || all {
+			hs = append(hs, holding{s, n})
+		}
+	}
+	l.mu.Unlock()
+	slices.SortFunc(hs, func(a, b holding) int {
+		return cmp.Or(cmp.Compare(b.cache, a.cache), cmp.Compare(a.s.id, b.s.id))
+	})
+	ss := make([]*Stream, len(hs))
+	for i, h := range hs {
+		ss[i] = h.s
+	}
+	return ss
+}
+
+// promise is a ticket's second stage: may the process grow?
+func (p *supervisor) promise(t *ticket) stage {
+	need := t.plan.Missing() - t.work.moved
+	ok, reclaim, over := p.core.ledger.grow(need, p.core.policy, t.asked)
+	switch {
+	case ok:
+		t.promised = need
+		return serve
+	case reclaim > 0:
+		t.asked, t.sweep, t.sweepOver = true, reclaim, p.byCache(false)
+		return promise
+	}
+	t.failed = true
+	t.err = fmt.Errorf("%w: %d more bytes from the device would take reserved %d over the memory limit",
+		ErrLimitExceeded, need, over)
+	return undo
+}
+
+// book enters what the metal actor has done. When the device was full, the
+// caches are swept and the ticket tries once more.
+func (p *supervisor) book(t *ticket) stage {
+	l := &p.core.ledger
+	l.arrived(t.promised, t.work.created)
+	t.promised = 0
+	if !t.failed {
+		return commit
+	}
+	l.left(t.work.released)
+	if errors.Is(t.err, ErrOutOfMemory) && !t.asked {
+		t.asked, t.sweep, t.sweepOver = true, everything, p.byCache(false)
+	}
+	return abort
+}

@@ -1,0 +1,69 @@
+// Package turn is a protoactor mailbox whose exclusive turn can also be taken by
+// the goroutine that calls the actor (an inline turn), and the dispatcher that
+// runs such mailboxes.
+//
+// # The word
+//
+// All scheduling state is one word. It is 0 exactly when the actor is alive,
+// idle and has nothing queued, so that entering is CAS(0, running) and leaving
+// is CAS(running, 0). Everything else is the slow path:
+//
+//	bit          set by                             cleared by
+//	running      whoever takes the turn             the turn's holder, letting go
+//	userPending  a poster, after its push           the holder, before it takes the queue
+//	sysPending   a poster, after its push           the holder, before it takes the queue
+//	suspended    the holder, on *SuspendMailbox     the holder, on *ResumeMailbox
+//	unborn       New                                the holder, on *Started
+//	stopped      whoever posts *Stop, always        never
+//	             together with sysPending
+//
+// # Invariants
+//
+//  1. Who turned running from 0 to 1 holds the turn. The turn is passed on by
+//     scheduling the run loop with running left set; nobody can slip in between.
+//     New holds it until RegisterHandlers has made scheduling possible.
+//  2. A pending bit is set after the push and cleared before the take. So a
+//     poster that finds its bit set already may leave: the take is still to come.
+//  3. running is cleared only by a CAS from a word without runnable work, and a
+//     poster that makes work runnable while nobody runs takes the turn in the
+//     same CAS and schedules the run loop. So with running clear no work is
+//     runnable, and no wake-up is lost.
+//  4. While running is clear the system queue's taken part is empty, and the user
+//     queue's is empty unless the actor is suspended or unborn. If it is stopped
+//     as well, only foreign messages are left: every op has been failed.
+//  5. suspended and unborn change only in the turn, so what the holder has read
+//     of them stays true until it changes them itself.
+//
+// Nobody waits for ever on a stopped actor: a Post that sees stopped is refused;
+// one that had looked before makes work that is runnable whatever else the word
+// says (3), and the run loop fails it; what was queued is failed in the turn that
+// *Stop itself has made runnable (4).
+package turn
+
+const (
+	running uint32 = 1 << iota
+	userPending
+	sysPending
+	suspended
+	unborn
+	stopped
+)
+
+// heldBack: user work may not reach the actor.
+func heldBack(w uint32) bool { return w&(suspended|unborn) != 0 }
+
+// runnable: the run loop has something to do. Held back user work is runnable
+// once the actor is stopped, because queued ops must then be failed.
+func runnable(w uint32) bool {
+	return w&sysPending != 0 || w&userPending != 0 && (!heldBack(w) || w&stopped != 0)
+}
+
+// posted is the word after bits were published by a poster. start: the poster
+// has taken the turn and owes the run loop a start.
+func posted(w, bits uint32) (next uint32, start bool) {
+	next = w | bits
+	if w&running == 0 && runnable(next) {
+		return next | running, true
+	}
+	return next, false
+}

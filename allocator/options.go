@@ -1,0 +1,70 @@
+package allocator
+
+import (
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/metalloc/metalloc/actors"
+	"github.com/metalloc/metalloc/internal/seam"
+	"github.com/metalloc/metalloc/metal"
+)
+
+// Option changes what Open does. Of an option given twice the last counts. The
+// defaults are MLX's: memory limit min(1.5 × working set, 0.95 × memory), cache
+// limit as the memory limit, wired limit 0, policy Guide.
+type Option func(*actors.Config)
+
+// WithMemoryLimit bounds reserved, bytes; NoLimit and DefaultLimit are limits too.
+func WithMemoryLimit(n int64) Option { return func(c *actors.Config) { c.MemoryLimit = n } }
+
+// WithCacheLimit bounds the cache, bytes; 0 gives freed memory back at once.
+func WithCacheLimit(n int64) Option { return func(c *actors.Config) { c.CacheLimit = n } }
+
+// WithWiredLimit bounds what is kept resident, bytes; over the working set Open
+// fails.
+func WithWiredLimit(n int64) Option { return func(c *actors.Config) { c.WiredLimit = n } }
+
+// WithPolicy says what happens above the memory limit. Wait is not supported
+// yet: Open gives ErrUnsupported.
+func WithPolicy(p Policy) Option { return func(c *actors.Config) { c.Policy = p } }
+
+// WithLogger receives what goes wrong without an error to a caller, and the
+// actor system's own log when Open makes one. Without it nothing is logged.
+func WithLogger(l *zap.Logger) Option { return func(c *actors.Config) { c.Logger = l } }
+
+// WithActorSystem runs the actors in the program's own system, which Close then
+// leaves running. A system costs about 2.5 MiB: a program with several runtimes
+// shares one (NewSystem).
+func WithActorSystem(s *actors.System) Option { return func(c *actors.Config) { c.System = s } }
+
+// WithSeam replaces the scheduler. It is for metalloc's own tests: its type
+// can't be named elsewhere.
+func WithSeam(s seam.Seam) Option { return func(c *actors.Config) { c.Seam = s } }
+
+// Open starts a runtime on a device, which stays the caller's to close after the
+// runtime. ErrUnsupported for a device that neither maps pages nor gives
+// segments, ErrInvalidSize for a negative limit.
+func Open(dev metal.Device, opts ...Option) (*Runtime, error) {
+	cfg := actors.Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit}
+	for _, o := range opts {
+		o(&cfg)
+	}
+	core, err := actors.Start(dev, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("allocator: open: %w", err)
+	}
+	return &Runtime{core: core}, nil
+}
+
+// StreamOption changes what NewStream does.
+type StreamOption func(*actors.StreamConfig)
+
+// WithName names the stream in snapshots, logs and errors. The default is
+// "stream-<number>"; names need not differ.
+func WithName(name string) StreamOption { return func(c *actors.StreamConfig) { c.Name = name } }
+
+// WithHandle ties the stream to the driver's queue of that handle. Pages are then
+// given up only behind the work queued there, and RecordUse waits for it. Without
+// a handle the stream's work counts as done when it is queued.
+func WithHandle(q metal.Queue) StreamOption { return func(c *actors.StreamConfig) { c.Queue = q } }

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/metalloc/metalloc/allocator"
+	"github.com/metalloc/metalloc/internal/replay"
+	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/metal/host"
+	"github.com/metalloc/metalloc/metal/sim"
+	"github.com/metalloc/metalloc/telemetry/torch"
+)
+
+// replayFlags is the command line of replay.
+type replayFlags struct {
+	json        bool
+	device      string
+	pageSize    size
+	memory      size
+	memoryLimit size
+	cacheLimit  size
+	policy      string
+}
+
+func newReplay() *cobra.Command {
+	f := replayFlags{pageSize: size{min: 1}, memory: size{min: 1}}
+	cmd := &cobra.Command{
+		Use:   "replay FILE",
+		Short: "Play a recorded PyTorch memory history through metalloc",
+		Long: `Play the allocation history in FILE, a snapshot that PyTorch's
+torch.cuda.memory._dump_snapshot() wrote (plain or gzipped), through metalloc,
+and show what was requested, active, cached and reserved, per stream and in all.
+
+If peaks.jsonl beside FILE knows what PyTorch's own allocators kept for the same
+work, that is shown too.
+
+A SIZE is bytes: 12GiB (2^30), 1.5G (10^9), 4096.`,
+		Example: `  metalloc replay tests/testdata/traces/serve-4streams.pickle.gz
+  metalloc replay --device sim --memory 24GiB --memory-limit 20GiB --json snapshot.pickle`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.device, "device", "host", "what to take memory from: `host` or sim, a simulated GPU")
+	flags.Var(&f.memory, "memory", "the device's memory (default: all the host has; sim 80GiB)")
+	flags.Var(&f.pageSize, "page-size", "what sim maps at a time, a power of two (default 2MiB)")
+	flags.Var(&f.memoryLimit, "memory-limit", "bounds what is reserved (default: 1.5 × the device's working set, at most 0.95 × its memory)")
+	flags.Var(&f.cacheLimit, "cache-limit", "bounds what is kept for reuse (default: the memory limit)")
+	flags.StringVar(&f.policy, "policy", "", "above the memory limit `guide` goes on, refuse fails (default: refuse with --memory-limit, otherwise guide)")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object; bytes and nanoseconds")
+	return cmd
+}
+
+func (f *replayFlags) run(cmd *cobra.Command, path string) error {
+	result, err := f.replay(cmd, path)
+	if err != nil {
+		return err
+	}
+	out := render(result)
+	if f.json {
+		if out, err = renderJSON(result); err != nil {
+			return err
+		}
+	}
+	_, err = cmd.OutOrStdout().Write(out)
+	return err
+}
+
+func (f *replayFlags) replay(cmd *cobra.Command, path string) (result *replay.Result, err error) {
+	opts, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	dev, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := dev.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	bar := newBar(cmd.ErrOrStderr(), "reading "+filepath.Base(path))
+	history, err := torch.ReadFile(path, bar.update)
+	bar.clear()
+	if err != nil {
+		return nil, err
+	}
+	pytorch, err := pytorchPeaks(path)
+	if err != nil {
+		return nil, err
+	}
+	result, err = replay.Run(cmd.Context(), dev, history, opts...)
+	if err != nil {
+		return nil, err
+	}
+	result.Trace, result.PyTorch = torch.TraceName(path), pytorch
+	return result, nil
+}
+
+// options are the runtime's.
+func (f *replayFlags) options() ([]allocator.Option, error) {
+	var opts []allocator.Option
+	if f.memoryLimit.set {
+		opts = append(opts, allocator.WithMemoryLimit(f.memoryLimit.bytes))
+	}
+	if f.cacheLimit.set {
+		opts = append(opts, allocator.WithCacheLimit(f.cacheLimit.bytes))
+	}
+	switch {
+	case f.policy == "refuse", f.policy == "" && f.memoryLimit.set:
+		opts = append(opts, allocator.WithPolicy(allocator.Refuse))
+	case f.policy != "" && f.policy != "guide":
+		return nil, usagef("invalid argument %q for \"--policy\" flag: want guide or refuse", f.policy)
+	}
+	return opts, nil
+}
+
+func (f *replayFlags) open() (metal.Device, error) {
+	switch f.device {
+	case "host":
+		if f.pageSize.set {
+			return nil, usagef("--page-size goes with --device sim: the host's pages are what they are")
+		}
+		var opts []host.Option
+		if f.memory.set {
+			opts = append(opts, host.WithMemory(f.memory.bytes))
+		}
+		return opened(host.Open(opts...))
+	case "sim":
+		return opened(sim.New(sim.Config{Memory: f.memory.bytes, PageSize: f.pageSize.bytes}))
+	}
+	return nil, usagef("invalid argument %q for \"--device\" flag: want host or sim", f.device)
+}
+
+// opened makes sizes that a device can't have usage errors.
+func opened[D metal.Device](dev D, err error) (metal.Device, error) {
+	switch {
+	case errors.Is(err, metal.ErrInvalidSize):
+		return nil, usageError{err}
+	case err != nil:
+		return nil, err
+	}
+	return dev, nil
+}
+
+// pytorchPeaks is what peaks.jsonl beside a trace knows of it; nil if nothing.
+func pytorchPeaks(path string) (*replay.PyTorch, error) {
+	all, err := torch.ReadPeaks(filepath.Join(filepath.Dir(path), "peaks.jsonl"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	peaks, ok := all[torch.TraceName(path)]
+	if !ok {
+		return nil, nil
+	}
+	return &replay.PyTorch{
+		Native:     peaks[torch.Native].Reserved,
+		Expandable: peaks[torch.Expandable].Reserved,
+		Async:      peaks[torch.Async].Reserved,
+	}, nil
+}
+
+func renderJSON(result *replay.Result) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	err := e.Encode(result)
+	return b.Bytes(), err
+}

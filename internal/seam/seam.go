@@ -1,0 +1,82 @@
+// Package seam is the one place where the runtime waits, spins, hands work to
+// another goroutine or pins a thread. Production uses [Real]; a test scheduler
+// implements [Seam] with one goroutine running at a time and every choice drawn
+// from a seed, and so replays a whole run.
+//
+// Short mutexes whose critical sections contain no call to this package need no
+// seam: under a scheduler that runs one goroutine at a time they are never
+// contended.
+package seam
+
+import (
+	"context"
+	"runtime"
+)
+
+// Seam makes the runtime's scheduling choices.
+type Seam interface {
+	// Go runs f on another goroutine.
+	Go(f func())
+	// NewGate returns a gate that is shut.
+	NewGate() Gate
+	// Spin is step i (from 0) of a busy wait. False: stop spinning, do something else.
+	Spin(i int) bool
+	// Yield lets other goroutines run.
+	Yield()
+	// LockThread pins the calling goroutine to its OS thread until UnlockThread.
+	LockThread()
+	UnlockThread()
+}
+
+// Gate carries one wake-up at a time from one goroutine to another. An Open
+// before the Wait is kept. Opening an open gate changes nothing.
+type Gate interface {
+	// Open never blocks.
+	Open()
+	// Wait returns when the gate has been opened, and shuts it again.
+	Wait()
+	// WaitContext is Wait, but returns ctx.Err() when ctx ends first; the gate
+	// then keeps an Open that comes later.
+	WaitContext(ctx context.Context) error
+}
+
+// spinSteps: about 200 loads before a busy actor is posted to instead. More
+// helps nobody; fewer lets callers convoy when goroutines outnumber cores.
+const spinSteps = 200
+
+// Real is the scheduler of production: goroutines, channels, the Go runtime.
+var Real Seam = realSeam{}
+
+type realSeam struct{}
+
+func (realSeam) Go(f func())     { go f() }
+func (realSeam) NewGate() Gate   { return realGate{make(chan struct{}, 1)} }
+func (realSeam) Spin(i int) bool { return i < spinSteps }
+func (realSeam) Yield()          { runtime.Gosched() }
+func (realSeam) LockThread()     { runtime.LockOSThread() }
+func (realSeam) UnlockThread()   { runtime.UnlockOSThread() }
+
+type realGate struct{ c chan struct{} }
+
+func (g realGate) Open() {
+	select {
+	case g.c <- struct{}{}:
+	default:
+	}
+}
+
+func (g realGate) Wait() { <-g.c }
+
+func (g realGate) WaitContext(ctx context.Context) error {
+	select { // an opened gate wins over an ended ctx
+	case <-g.c:
+		return nil
+	default:
+	}
+	select {
+	case <-g.c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,20 @@
+package host_test
+
+import (
+	"fmt"
+
+	"github.com/metalloc/metalloc/metal/host"
+)
+
+func ExampleOpen() {
+	dev, err := host.Open(host.WithMemory(64 << 20))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(dev.Info().Kind, dev.Info().Memory>>20, "MiB")
+	fmt.Println(dev.Close())
+	// Output:
+	// host 64 MiB
+	// <nil>
+}

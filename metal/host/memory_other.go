@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package host
+
+func totalMemory() (int64, error) { return 0, nil }

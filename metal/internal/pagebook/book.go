@@ -1,0 +1,125 @@
+// Package pagebook keeps a device's books: which address ranges are reserved,
+// which physical memory is taken, and what is mapped where. It enforces the
+// rules of metal.Pager and metal.Segmenter for devices whose driver doesn't, and
+// leaves to them only what touches memory (a [Backing]).
+//
+// Costs: a Map or Unmap looks at the handles and pages it is given and at
+// nothing else; a range costs 8 bytes for each page that was ever mapped in it.
+package pagebook
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/metalloc/metalloc/metal"
+)
+
+// Backing is the device's part of the work. Its methods are called one at a
+// time, after all rules were checked; when one fails the books stay as they were.
+type Backing interface {
+	// Take finds size bytes of address space, for a range or a segment, aligned
+	// to the unit.
+	Take(size int64) (addr uintptr, err error)
+	// Give undoes a Take.
+	Give(addr uintptr, size int64) error
+	// Empty is told that these bytes of the range at base are about to be
+	// unmapped: what they hold may go.
+	Empty(base uintptr, offset, size int64) error
+}
+
+// Config is in bytes.
+type Config struct {
+	Unit      int64 // page size, and what segments are rounded up to; a power of two
+	Memory    int64 // most that can be taken; a multiple of Unit
+	MaxBuffer int64 // largest segment that can be asked for; ≤ Memory
+}
+
+// Book is safe for concurrent use. Its methods are those of metal.Pager,
+// metal.Segmenter, metal.Meter and metal.Device, with the same errors.
+type Book struct {
+	cfg     Config
+	backing Backing
+	taken   atomic.Int64 // changes under mu; read by Usage without it
+	closed  atomic.Bool  // likewise
+
+	mu     sync.Mutex
+	last   metal.Handle // handles are never used twice
+	pieces map[metal.Handle]*piece
+	ranges map[uintptr]*pageRange
+}
+
+// piece is one piece of physical memory.
+type piece struct {
+	size    int64
+	segment uintptr    // its address if Alloc made it, else 0
+	in      *pageRange // where it is mapped, nil: nowhere
+	offset  int64      // in that range
+}
+
+// New returns books in which nothing is taken.
+func New(cfg Config, backing Backing) *Book {
+	return &Book{
+		cfg:     cfg,
+		backing: backing,
+		pieces:  map[metal.Handle]*piece{},
+		ranges:  map[uintptr]*pageRange{},
+	}
+}
+
+// Usage implements metal.Meter and waits for no other call.
+func (b *Book) Usage() (metal.Usage, error) {
+	if err := b.open("usage"); err != nil {
+		return metal.Usage{}, err
+	}
+	taken := b.taken.Load()
+	return metal.Usage{Taken: taken, Available: b.cfg.Memory - taken}, nil
+}
+
+// Close implements metal.Device: from then on every call gives ErrClosed.
+func (b *Book) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.ranges) > 0 || len(b.pieces) > 0 {
+		return fmt.Errorf("close: %d bytes of memory (%d handles) and %d address ranges are still taken: %w",
+			b.taken.Load(), len(b.pieces), len(b.ranges), metal.ErrBusy)
+	}
+	b.closed.Store(true)
+	return nil
+}
+
+func (b *Book) open(op string) error {
+	if b.closed.Load() {
+		return fmt.Errorf("%s: the device is closed: %w", op, metal.ErrClosed)
+	}
+	return nil
+}
+
+// wholePages checks a size that must be a positive multiple of the unit.
+func (b *Book) wholePages(op string, size int64) error {
+	if size <= 0 || size%b.cfg.Unit != 0 {
+		return fmt.Errorf("%s %d bytes: want a positive multiple of the page size, %d: %w",
+			op, size, b.cfg.Unit, metal.ErrInvalidSize)
+	}
+	return nil
+}
+
+func (b *Book) room(op string, size int64) error {
+	if taken := b.taken.Load(); size > b.cfg.Memory-taken {
+		return fmt.Errorf("%s %d bytes: %d of the device's %d are taken: %w",
+			op, size, taken, b.cfg.Memory, metal.ErrOutOfMemory)
+	}
+	return nil
+}
+
+func (b *Book) add(p *piece) metal.Handle {
+	b.last++
+	b.pieces[b.last] = p
+	b.taken.Add(p.size)
+	return b.last
+}
+
+func (b *Book) remove(h metal.Handle) {
+	b.taken.Add(-b.pieces[h].size)
+	delete(b.pieces, h)
+}

@@ -1,0 +1,150 @@
+package streams
+
+import "fmt"
+
+// Check recomputes everything from the blocks and compares. An error names the
+// first thing that is broken: the heap must then not hand out memory any more.
+func (h *Heap) Check() error {
+	var sum Figures
+	for _, z := range h.zones {
+		if z == nil {
+			continue
+		}
+		for _, s := range z.segs {
+			f, err := s.check(z)
+			if err != nil {
+				return fmt.Errorf("segment %#x: %w", s.rng.Addr, err)
+			}
+			sum.Requested += f.Requested
+			sum.Active += f.Active
+			sum.Cache += f.Cache
+			sum.Pending += f.Pending
+			sum.Slack += f.Slack
+		}
+	}
+	if sum != h.fig {
+		return fmt.Errorf("figures are %+v, blocks and pages say %+v", h.fig, sum)
+	}
+	return nil
+}
+
+type pageSum struct{ live, pending, alone, bytes int64 }
+
+func (s *segment) check(z *zone) (f Figures, err error) {
+	if s.zone != z {
+		return f, fmt.Errorf("belongs to another zone")
+	}
+	sums := make([]pageSum, len(s.pages))
+	var at int64
+	for b := s.first; b != nil; b = b.next {
+		if err := s.checkBlock(b, at); err != nil {
+			return f, err
+		}
+		at = b.end()
+		switch b.state {
+		case live:
+			f.Requested += b.requested
+			f.Active += b.size
+		case pending:
+			f.Pending += b.size
+		}
+		if b.state != hole {
+			s.sumPages(b, sums)
+		}
+	}
+	if at != s.rng.Size {
+		return f, fmt.Errorf("blocks end at %d of %d", at, s.rng.Size)
+	}
+	mapped := 0
+	for i := range s.pages {
+		p := &s.pages[i]
+		if p.handle == 0 {
+			continue
+		}
+		mapped++
+		cache, slack, err := s.checkPage(p, sums[i])
+		if err != nil {
+			return f, fmt.Errorf("page %d: %w", i, err)
+		}
+		f.Cache += cache
+		f.Slack += slack
+	}
+	if mapped != s.mapped {
+		return f, fmt.Errorf("%d pages are mapped, the count says %d", mapped, s.mapped)
+	}
+	return f, nil
+}
+
+func (s *segment) checkBlock(b *Block, at int64) error {
+	switch {
+	case b.off != at || b.size <= 0 || b.off%Unit != 0 || b.size%Unit != 0 || b.seg != s:
+		return fmt.Errorf("%v block [%d, %d) where one should start at %d", b.state, b.off, b.end(), at)
+	case b.next != nil && b.next.prev != b:
+		return fmt.Errorf("block at %d: its neighbour does not know it", b.off)
+	case b.next != nil && b.state == b.next.state && (b.state == free || b.state == hole):
+		return fmt.Errorf("two %v blocks side by side at %d", b.state, b.off)
+	case (b.gen%2 == 1) != (b.state == live):
+		return fmt.Errorf("%v block at %d has generation %d", b.state, b.off, b.gen)
+	}
+	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last && b.state != claimed; i++ {
+		if mapped := i < int64(len(s.pages)) && s.pages[i].handle != 0; mapped != (b.state != hole) {
+			return fmt.Errorf("%v block at %d: page %d mapped: %v", b.state, b.off, i, mapped)
+		} else if !mapped && i >= int64(len(s.pages)) {
+			break
+		}
+	}
+	return nil
+}
+
+// sumPages adds a block's bytes to its pages.
+func (s *segment) sumPages(b *Block, sums []pageSum) {
+	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last; i++ {
+		start := i << s.shift
+		n := min(b.end(), start+s.pageSize) - max(b.off, start)
+		t := &sums[i]
+		t.bytes += n
+		switch b.state {
+		case live:
+			t.live += n
+		case pending:
+			t.pending += n
+		}
+		if n == s.pageSize {
+			t.alone = n
+		}
+	}
+}
+
+func (s *segment) checkPage(p *page, t pageSum) (cache, slack int64, err error) {
+	if t.alone != 0 { // one block's alone: the counters are a free page's
+		if p.live != 0 || p.cache != s.pageSize || p.pending != 0 {
+			return 0, 0, fmt.Errorf("covered by one block, but counted %+v", *p)
+		}
+		return s.pageSize - t.live, 0, nil
+	}
+	if p.live != t.live || p.pending != t.pending {
+		return 0, 0, fmt.Errorf("blocks sum up to %+v, counted %+v", t, *p)
+	}
+	free := s.pageSize - p.live
+	if p.cache < p.pending || p.cache > free || p.live == 0 && p.cache != free {
+		return 0, 0, fmt.Errorf("cache %d of %d free bytes, %d of them pending, %d live", p.cache, free, p.pending, p.live)
+	}
+	return p.cache, free - p.cache, nil
+}
+
+// Live counts the live blocks, by walking all of them.
+func (h *Heap) Live() (n int64) {
+	for _, z := range h.zones {
+		if z == nil {
+			continue
+		}
+		for _, s := range z.segs {
+			for b := s.first; b != nil; b = b.next {
+				if b.state == live {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,237 @@
+package streams
+
+import (
+	"math/bits"
+
+	"github.com/metalloc/metalloc/metal"
+)
+
+// Plan is a miss: where its block will be, and the device work that is needed
+// first. A plan is ended by exactly one of Commit and Abort.
+type Plan struct {
+	// Reserve is address space to reserve for a new segment, bytes; 0: the block
+	// lies in a segment that exists. Paged devices only.
+	Reserve int64
+	// Segment is the size of the whole segment to take, bytes; 0 on paged devices.
+	Segment int64
+	// Moves are the heap's own free pages, already taken out of it, that fill a
+	// part of what is missing. Their bytes are no longer in the heap's figures.
+	Moves []PageRun
+
+	heap      *Heap
+	size      int64
+	requested int64
+	zone      int
+	block     *Block // claimed; nil while the segment does not exist yet
+	off       int64  // of the block proper: the claim is rounded out to whole pages
+	missing   int64  // bytes of pages without memory under the claim
+}
+
+// Missing is how many bytes of pages the block's place lacks. On a device that
+// gives whole segments it is the segment's size.
+func (p *Plan) Missing() int64 { return p.missing }
+
+// Plan claims a place for a block that Malloc has missed. The heap's own free
+// pages go there first, least recently freed first.
+func (h *Heap) Plan(size, requested int64) *Plan {
+	h.flush()
+	p := &Plan{heap: h, size: size, requested: requested, zone: h.zoneOf(size)}
+	z := h.zones[p.zone]
+	if h.cfg.PageSize == 0 {
+		p.Segment = h.segmentSize(size)
+		p.missing = p.Segment
+		return p
+	}
+	if z != nil {
+		if w, ok := z.place(size, h.cfg.PageSize); ok {
+			h.claim(p, w)
+		}
+	}
+	if p.block == nil {
+		p.Reserve = h.chunkSize(z, size)
+		p.missing = roundUp(size, h.cfg.PageSize)
+	}
+	p.Moves = h.TakeFree(p.missing)
+	return p
+}
+
+// chunkSize doubles with each segment of a zone, so that a stream needs few
+// however much it grows, and many small streams don't use up the address space.
+func (h *Heap) chunkSize(z *zone, size int64) int64 {
+	next := h.cfg.Chunk
+	if size < SmallLimit {
+		next /= 4
+	}
+	if z != nil {
+		next = z.nextChunk
+	}
+	return roundUp(max(next, size), h.cfg.PageSize)
+}
+
+// segmentSize is what a miss takes from a device that can't map pages: small
+// blocks share 2 MiB, medium ones 16 MiB, large ones come alone.
+func (h *Heap) segmentSize(size int64) int64 {
+	const small, medium = 2 << 20, 16 << 20
+	n := int64(small)
+	if size >= medium/2 {
+		n = roundUp(size, small)
+	} else if size >= SmallLimit {
+		n = medium
+	}
+	if h.cfg.MaxSegment > 0 && n > h.cfg.MaxSegment {
+		n = max(size, h.cfg.MaxSegment&^(h.align-1))
+	}
+	return n
+}
+
+// Spans gives the address ranges to map, as offsets into the segment, in the
+// order in which Commit expects the handles. rng is the new segment's range
+// when the plan asked for one.
+func (p *Plan) Spans(rng metal.Range) []PageRun {
+	if p.Segment != 0 {
+		return nil
+	}
+	page := p.heap.cfg.PageSize
+	if p.block == nil {
+		return []PageRun{{Range: rng, Offset: 0, Size: p.missing}}
+	}
+	s := p.block.seg
+	var runs []PageRun
+	for i, last := s.pageIndex(p.block.off), s.pageIndex(p.block.end()-1); i <= last; i++ {
+		if s.pageAt(i).handle != 0 {
+			continue
+		}
+		off := i << s.shift
+		if n := len(runs); n > 0 && runs[n-1].Offset+runs[n-1].Size == off {
+			runs[n-1].Size += page
+			continue
+		}
+		runs = append(runs, PageRun{Range: s.rng, Offset: off, Size: page})
+	}
+	return runs
+}
+
+// Commit hands out the block. On a paged device handles holds one handle a page,
+// in the order of Spans; otherwise rng is the whole segment and handles its one
+// handle.
+func (p *Plan) Commit(rng metal.Range, handles []metal.Handle) *Block {
+	h := p.heap
+	if p.block == nil {
+		p.claimNew(rng)
+	}
+	b := h.enterPages(p, handles)
+	h.handOut(b, p.requested)
+	return b
+}
+
+// claimNew opens the segment that the plan asked for and claims its start.
+func (p *Plan) claimNew(rng metal.Range) {
+	h := p.heap
+	if p.Segment != 0 {
+		s := h.addSegment(p.zone, rng, rng.Size, 63)
+		s.first.state = claimed
+		p.block, p.off = s.first, 0
+		return
+	}
+	s := h.addSegment(p.zone, rng, h.cfg.PageSize, uint(bits.TrailingZeros64(uint64(h.cfg.PageSize))))
+	b := s.first
+	if b.size > p.missing {
+		s.zone.addHole(h.cut(b, p.missing))
+	}
+	b.state = claimed
+	p.block, p.off = b, 0
+}
+
+// enterPages gives the claimed pages their memory and cuts the claim down to the
+// block proper.
+func (h *Heap) enterPages(p *Plan, handles []metal.Handle) *Block {
+	b := p.block
+	p.block = nil
+	s := b.seg
+	end := p.off + p.size
+	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last; i++ {
+		pg := s.pageAt(i)
+		if pg.handle != 0 {
+			continue
+		}
+		pg.handle, handles = handles[0], handles[1:]
+		s.mapped++
+		start := i << s.shift
+		if p.off <= start && start+s.pageSize <= end { // the block's alone
+			pg.cache = s.pageSize
+			h.fig.Cache += s.pageSize
+		} else {
+			pg.cache = 0
+			h.fig.Slack += s.pageSize
+		}
+		pg.live, pg.pending, pg.stamp = 0, 0, 0
+	}
+	if b.off < p.off {
+		r := h.cut(b, p.off-b.off)
+		h.merge(b)
+		b = r
+	}
+	if b.size > p.size {
+		h.merge(h.cut(b, p.size))
+	}
+	return b
+}
+
+// Abort gives the claimed place back after the device work failed. The Moves
+// stay out of the heap.
+func (p *Plan) Abort() {
+	if p.block == nil {
+		return
+	}
+	h, b := p.heap, p.block
+	s := b.seg
+	p.block = nil
+	for b != nil {
+		mapped, n := s.mappedRun(b)
+		var rest *Block
+		if n < b.size {
+			rest = h.cut(b, n)
+		}
+		if mapped {
+			h.merge(b)
+		} else {
+			h.mergeHole(b)
+		}
+		b = rest
+	}
+}
+
+// mappedRun tells whether b starts on mapped pages, and how many of its bytes
+// are of that kind.
+func (s *segment) mappedRun(b *Block) (mapped bool, n int64) {
+	i := s.pageIndex(b.off)
+	mapped = s.pages[i].handle != 0
+	last := s.pageIndex(b.end() - 1)
+	for i < last && (s.pages[i+1].handle != 0) == mapped {
+		i++
+	}
+	if i == last {
+		return mapped, b.size
+	}
+	return mapped, (i+1)<<s.shift - b.off
+}
+
+func (h *Heap) addSegment(zi int, rng metal.Range, pageSize int64, shift uint) *segment {
+	if h.quick == nil {
+		h.quick = &quickStacks{}
+	}
+	z := h.zones[zi]
+	if z == nil {
+		z = &zone{}
+		h.zones[zi] = z
+	}
+	const maxChunk = 64 << 30
+	z.nextChunk = min(2*rng.Size, maxChunk)
+	b := h.newBlock()
+	s := &segment{rng: rng, zone: z, pageSize: pageSize, shift: shift, first: b}
+	b.seg, b.off, b.size, b.state = s, 0, rng.Size, hole
+	z.segs = append(z.segs, s)
+	return s
+}
+
+func roundUp(n, unit int64) int64 { return (n + unit - 1) &^ (unit - 1) }
