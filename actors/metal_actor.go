@@ -141,7 +141,6 @@ func (m *metalActor) servePages(t *ticket) error {
 			return err
 		}
 		w.unmapped++
-		w.moved += r.Size
 		w.handles = append(w.handles, r.Handles...)
 	}
 	for w.moved+w.created < t.plan.Missing() {

@@ -163,7 +163,7 @@ type work struct {
 	segment  metal.Segment  // taken whole; Size 0: none
 	handles  []metal.Handle // for the block's place: moved pages first, then new ones
 	unmapped int            // of the plan's moves
-	moved    int64          // bytes of those
+	moved    int64          // bytes of the plan's moves; look sets it
 	released int64          // bytes that undo gave back
 	created  int64          // bytes of new ones
 	spans    runs

@@ -31,9 +31,10 @@ type Heap struct {
 	clock  uint64 // counts frees: the age of a free page
 	passed uint64 // frees up to this one lie behind the stream's own queue
 	quick  *quickStacks
-	zones  [2]*zone // small, large
-	spares list     // Block structs to use again
-	last   *Block   // freed last
+	zones  [2]*zone    // small, large
+	spares list        // Block structs to use again
+	last   *Block      // freed last
+	pages  []pageGroup // what freePages lists, used again
 	queues []*queueWaits
 }
 

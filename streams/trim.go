@@ -25,11 +25,11 @@ func SizeOf(runs []PageRun) (n int64) {
 	return n
 }
 
-// freePage is a page with no block in it that can't be dropped.
-type freePage struct {
-	block *Block
-	index int64
-	stamp uint64
+// pageGroup is neighbouring pages of one free block that were freed together.
+type pageGroup struct {
+	block    *Block
+	index, n int64
+	stamp    uint64
 }
 
 // TakeFree takes free pages out of the heap, least recently freed first, until
@@ -42,7 +42,7 @@ func (h *Heap) TakeFree(n int64) []PageRun {
 		return nil
 	}
 	h.flush()
-	return h.takeOldest(h.freePages(h.passed), n)
+	return h.takePages(oldest(h.freePages(h.passed), n))
 }
 
 // TakeOlder takes all free pages that were last freed at that clock or before.
@@ -51,20 +51,24 @@ func (h *Heap) TakeOlder(clock uint64) []PageRun {
 	return h.takePages(h.freePages(min(clock, h.passed)))
 }
 
-func (h *Heap) takeOldest(pages []freePage, n int64) []PageRun {
-	slices.SortFunc(pages, func(a, b freePage) int { return cmp.Compare(a.stamp, b.stamp) })
+// oldest cuts the list down to the least recently freed pages that hold n bytes.
+func oldest(pages []pageGroup, n int64) []pageGroup {
+	slices.SortFunc(pages, func(a, b pageGroup) int { return cmp.Compare(a.stamp, b.stamp) })
 	for i := range pages {
-		if n -= pages[i].block.seg.pageSize; n <= 0 {
-			pages = pages[:i+1]
-			break
+		f := &pages[i]
+		size := f.block.seg.pageSize
+		if n <= f.n*size {
+			f.n = (n + size - 1) / size
+			return pages[:i+1]
 		}
+		n -= f.n * size
 	}
-	return h.takePages(pages)
+	return pages
 }
 
 // takePages takes these pages, all of them free, out of the heap.
-func (h *Heap) takePages(pages []freePage) (runs []PageRun) {
-	slices.SortFunc(pages, func(a, b freePage) int {
+func (h *Heap) takePages(pages []pageGroup) (runs []PageRun) {
+	slices.SortFunc(pages, func(a, b pageGroup) int {
 		if a.block != b.block {
 			return cmp.Or(cmp.Compare(a.block.seg.rng.Addr, b.block.seg.rng.Addr), cmp.Compare(a.block.off, b.block.off))
 		}
@@ -82,15 +86,16 @@ func (h *Heap) takePages(pages []freePage) (runs []PageRun) {
 }
 
 // freePages lists the pages that lie within free blocks, last freed at that
-// clock or before.
-func (h *Heap) freePages(clock uint64) (pages []freePage) {
+// clock or before. The list is valid until the next call.
+func (h *Heap) freePages(clock uint64) []pageGroup {
+	pages := h.pages[:0]
+	from := 0
+	if h.cfg.PageSize > 0 {
+		from = classOf(h.cfg.PageSize)
+	}
 	for _, z := range h.zones {
 		if z == nil {
 			continue
-		}
-		from := 0
-		if h.cfg.PageSize > 0 {
-			from = classOf(h.cfg.PageSize)
 		}
 		for c := z.set.next(from); c >= 0; c = z.set.next(c + 1) {
 			for b := z.bins[c].head; b != nil; b = b.listNext {
@@ -98,24 +103,38 @@ func (h *Heap) freePages(clock uint64) (pages []freePage) {
 			}
 		}
 	}
+	h.pages = pages
 	return pages
 }
 
 // appendPages adds the whole pages of the free block b that overlap [from, to)
 // and were last freed at that clock or before.
-func (b *Block) appendPages(pages []freePage, from, to int64, clock uint64) []freePage {
+func (b *Block) appendPages(pages []pageGroup, from, to int64, clock uint64) []pageGroup {
 	s := b.seg
-	for i, last := s.pageIndex(max(b.off, from)), s.pageIndex(min(b.end(), to)-1); i <= last; i++ {
-		start := i << s.shift
-		if start >= b.off && start+s.pageSize <= b.end() && s.pages[i].stamp <= clock {
-			pages = append(pages, freePage{b, i, s.pages[i].stamp})
+	first, last := s.pageIndex(max(b.off, from)), s.pageIndex(min(b.end(), to)-1)
+	if first<<s.shift < b.off {
+		first++
+	}
+	if last<<s.shift+s.pageSize > b.end() {
+		last--
+	}
+	var f *pageGroup
+	for i := first; i <= last; i++ {
+		switch stamp := s.pages[i].stamp; {
+		case stamp > clock:
+			f = nil
+		case f != nil && f.stamp == stamp:
+			f.n++
+		default:
+			pages = append(pages, pageGroup{b, i, 1, stamp})
+			f = &pages[len(pages)-1]
 		}
 	}
 	return pages
 }
 
-// carve turns pages of one free block into holes.
-func (h *Heap) carve(runs []PageRun, pages []freePage) []PageRun {
+// carve turns pages of one free block, in address order, into holes.
+func (h *Heap) carve(runs []PageRun, pages []pageGroup) []PageRun {
 	b := pages[0].block
 	s := b.seg
 	s.zone.removeFree(b)
@@ -124,15 +143,11 @@ func (h *Heap) carve(runs []PageRun, pages []freePage) []PageRun {
 	}
 	b.state = claimed
 	for i := 0; i < len(pages); {
-		run := PageRun{Range: s.rng, Offset: pages[i].index << s.shift}
-		for next := pages[i].index; i < len(pages) && pages[i].index == next; i++ {
-			pg := &s.pages[next]
-			run.Handles = append(run.Handles, pg.handle)
-			run.Size += s.pageSize
-			pg.handle = 0
-			next++
+		first, next := pages[i].index, pages[i].index
+		for ; i < len(pages) && pages[i].index == next; i++ {
+			next += pages[i].n
 		}
-		s.mapped -= len(run.Handles)
+		run := s.take(first, next)
 		h.fig.Cache -= run.Size
 		runs = append(runs, run)
 		if b.off < run.Offset {
@@ -151,6 +166,18 @@ func (h *Heap) carve(runs []PageRun, pages []freePage) []PageRun {
 		s.zone.addFree(b)
 	}
 	return runs
+}
+
+// take takes the memory of the pages [first, end).
+func (s *segment) take(first, end int64) PageRun {
+	run := PageRun{Range: s.rng, Offset: first << s.shift, Size: (end - first) << s.shift}
+	run.Handles = make([]metal.Handle, 0, end-first)
+	for i := first; i < end; i++ {
+		run.Handles = append(run.Handles, s.pages[i].handle)
+		s.pages[i].handle = 0
+	}
+	s.mapped -= len(run.Handles)
+	return run
 }
 
 // dropSegment removes a whole segment whose only block, in no list, is free.

@@ -21,7 +21,7 @@ const module = "github.com/metalloc/metalloc"
 // start from (cmd, examples, tests) may import all.
 var mayImport = map[string][]string{
 	"metal":           {},
-	"streams":         {},
+	"streams":         {"metal"},
 	"telemetry":       {},
 	"internal/seam":   {},
 	"actors/turn":     {"internal/seam"},

@@ -4,6 +4,8 @@ package turn
 
 import "sync/atomic"
 
+const simAtomics = true
+
 // preempt, if set, is called before each operation on the atomics below.
 var preempt atomic.Pointer[func()]
 

@@ -101,6 +101,7 @@ func (m *Mailbox) system(msg any) {
 		m.word.And(^unborn) // first: a restart after a panic in here posts no second *Started
 		m.invoker.InvokeSystemMessage(msg)
 	case *actor.Stop:
+		m.word.Or(stopped) // its poster may have pushed it and not yet got to that
 		m.invoker.InvokeSystemMessage(msg)
 		m.ended = true
 	case *actor.Restart:

@@ -85,6 +85,8 @@ func foreign(msg any) *Node {
 func unwrap(n *Node) any {
 	msg := n.msg
 	n.msg = nil
-	foreignNodes.Put(n)
+	if !simAtomics { // whether a push has to be retried hangs on addresses, and those on the pool
+		foreignNodes.Put(n)
+	}
 	return msg
 }

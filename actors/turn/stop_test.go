@@ -79,6 +79,21 @@ func TestLatePostIsAnswered(t *testing.T) {
 	}
 }
 
+// The poster of Stop has pushed it, and before it gets to publishing that, the
+// run loop takes it along with another system message.
+func TestStopIsTakenBeforeItIsPublished(t *testing.T) {
+	b := spawned(t, restarts)
+	require.True(t, b.m.TryEnter())
+	b.post("a")
+	b.m.PostSystemMessage(&actor.Unwatch{Watcher: b.pid})
+	b.m.sys.push(foreign(&actor.Stop{}))
+	b.m.Exit()
+	b.logged("Stopping", "Stopped", "a failed")
+	require.Same(t, ErrStopped, b.m.Post(b.op("refused")))
+	b.m.publish(sysPending | stopped)
+	b.logged()
+}
+
 func TestStopBeforeStarted(t *testing.T) {
 	b := newRig(t)
 	b.post("a")

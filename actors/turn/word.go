@@ -14,8 +14,8 @@
 //	sysPending   a poster, after its push           the holder, before it takes the queue
 //	suspended    the holder, on *SuspendMailbox     the holder, on *ResumeMailbox
 //	unborn       New                                the holder, on *Started
-//	stopped      whoever posts *Stop, always        never
-//	             together with sysPending
+//	stopped      whoever posts *Stop, along with    never
+//	             sysPending; the holder, on *Stop
 //
 // # Invariants
 //
@@ -36,8 +36,8 @@
 //
 // Nobody waits for ever on a stopped actor: a Post that sees stopped is refused;
 // one that had looked before makes work that is runnable whatever else the word
-// says (3), and the run loop fails it; what was queued is failed in the turn that
-// *Stop itself has made runnable (4).
+// says (3), and the run loop fails it; what was queued is failed after *Stop was
+// handled, in the same turn (4).
 package turn
 
 const (

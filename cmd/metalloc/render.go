@@ -18,17 +18,17 @@ import (
 // render writes a result for people.
 func render(r *replay.Result) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s%s: %s events, %s mallocs, %s frees", r.Trace, r.Device, pages(r.PageSize),
+	fmt.Fprintf(&b, "%s on %s: %s events, %s mallocs, %s frees", r.Trace, deviceName(r),
 		count(r.Events), count(r.Mallocs), count(r.Frees))
 	if r.Skipped > 0 {
-		fmt.Fprintf(&b, ", %s frees without their malloc skipped", count(r.Skipped))
+		fmt.Fprintf(&b, ", %s without a malloc in the file skipped", count(r.Skipped))
 	}
-	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free; %s misses; %s of device calls%s\n\n",
-		round(r.WallNS), r.NSPerOp, count(int(r.Misses)), round(r.DriverNS), calls(r.DeviceCalls))
+	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free\n%s misses, device calls took %s%s\n\n",
+		duration(r.WallNS), r.NSPerOp, count(r.Misses), duration(r.DriverNS), calls(r.DeviceCalls))
 	b.WriteString(streamsTable(r))
-	fmt.Fprintf(&b, "\n\nAt the end: active %s + cache %s + slack %s = reserved %s; %s never freed, %s pending\n\n",
+	fmt.Fprintf(&b, "\n\nAt the end: active %s + cache %s + slack %s = reserved %s\nBuffers never freed: %s; freed, but not known to be out of use: %s\n\n",
 		people(r.ActiveEnd), people(r.CacheEnd), people(r.SlackEnd), people(r.ActiveEnd+r.CacheEnd+r.SlackEnd),
-		plural(r.LiveEnd, "buffer"), count(int(r.PendingEnd)))
+		count(r.LiveEnd), count(r.PendingEnd))
 	b.WriteString(reservedTable(r))
 	b.WriteByte('\n')
 	return []byte(b.String())
@@ -37,7 +37,7 @@ func render(r *replay.Result) []byte {
 func streamsTable(r *replay.Result) string {
 	t := newTable(table.Row{"stream", "mallocs", "frees", "requested peak", "active peak", "reserved peak", "live"})
 	for _, s := range r.PerStream {
-		t.AppendRow(table.Row{s.Stream, count(int(s.Mallocs)), count(int(s.Frees)),
+		t.AppendRow(table.Row{streamName(s.Stream), count(s.Mallocs), count(s.Frees),
 			people(s.RequestedPeak), people(s.ActivePeak), people(s.ReservedPeak), s.LiveEnd})
 	}
 	t.AppendFooter(table.Row{"all", count(r.Mallocs), count(r.Frees),
@@ -48,12 +48,12 @@ func streamsTable(r *replay.Result) string {
 // reservedTable compares what was taken from the device with what was asked for.
 func reservedTable(r *replay.Result) string {
 	t := newTable(table.Row{"allocator", "reserved peak", "÷ requested peak"})
-	row := func(name string, reserved int64) {
-		if reserved > 0 && r.RequestedPeak > 0 {
-			t.AppendRow(table.Row{name, people(reserved), fmt.Sprintf("%.3f", float64(reserved)/float64(r.RequestedPeak))})
+	row := func(name string, p replay.Peaks) {
+		if p.RequestedPeak > 0 {
+			t.AppendRow(table.Row{name, people(p.ReservedPeak), fmt.Sprintf("%.3f", float64(p.ReservedPeak)/float64(p.RequestedPeak))})
 		}
 	}
-	row("metalloc", r.ReservedPeak)
+	row("metalloc", replay.Peaks{RequestedPeak: r.RequestedPeak, ReservedPeak: r.ReservedPeak})
 	if p := r.PyTorch; p != nil {
 		row("PyTorch, default", p.Native)
 		row("PyTorch, expandable segments", p.Expandable)
@@ -78,22 +78,28 @@ func newTable(header table.Row) table.Writer {
 	return t
 }
 
-func pages(size int64) string {
-	if size == 0 {
-		return ""
+func deviceName(r *replay.Result) string {
+	if r.PageSize == 0 {
+		return r.Device
 	}
-	return " (pages of " + humanize.IBytes(uint64(size)) + ")"
+	return fmt.Sprintf("%s (pages of %s)", r.Device, people(r.PageSize))
+}
+
+func streamName(handle uint64) string {
+	if handle == 0 {
+		return "default"
+	}
+	return fmt.Sprintf("%#x", handle)
 }
 
 // calls lists the device calls, the most frequent first.
 func calls(byKind map[string]int64) string {
-	kinds := slices.SortedFunc(maps.Keys(byKind), func(a, b string) int {
-		return cmp.Or(cmp.Compare(byKind[b], byKind[a]), cmp.Compare(a, b))
-	})
 	var parts []string
-	for _, kind := range kinds {
+	for _, kind := range slices.SortedFunc(maps.Keys(byKind), func(a, b string) int {
+		return cmp.Or(cmp.Compare(byKind[b], byKind[a]), cmp.Compare(a, b))
+	}) {
 		if byKind[kind] > 0 {
-			parts = append(parts, kind+" "+count(int(byKind[kind])))
+			parts = append(parts, kind+" "+count(byKind[kind]))
 		}
 	}
 	if parts == nil {
@@ -102,19 +108,14 @@ func calls(byKind map[string]int64) string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
-func count(n int) string { return humanize.Comma(int64(n)) }
+func count[N int | int64](n N) string { return humanize.Comma(int64(n)) }
 
-func plural(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return humanize.Comma(n) + " " + what + "s"
-}
+// people writes bytes for people, with four digits.
+func people(n int64) string { return humanize.IBytesN(uint64(max(n, 0)), 4) }
 
-// round writes nanoseconds with three digits or so.
-func round(ns int64) string {
-	d := time.Duration(ns)
-	unit := time.Duration(1)
+// duration writes nanoseconds for people, with three digits.
+func duration(ns int64) string {
+	d, unit := time.Duration(ns), time.Duration(1)
 	for d/unit >= 1000 {
 		unit *= 10
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -165,10 +166,15 @@ func pytorchPeaks(path string) (*replay.PyTorch, error) {
 		return nil, nil
 	}
 	return &replay.PyTorch{
-		Native:     peaks[torch.Native].Reserved,
-		Expandable: peaks[torch.Expandable].Reserved,
-		Async:      peaks[torch.Async].Reserved,
+		Native:     peaksOf(peaks[torch.Native]),
+		Expandable: peaksOf(peaks[torch.Expandable]),
+		Async:      peaksOf(peaks[torch.Async]),
 	}, nil
+}
+
+func peaksOf(p torch.Peaks) replay.Peaks {
+	// cudaMallocAsync counts as allocated just what was requested.
+	return replay.Peaks{RequestedPeak: cmp.Or(p.Requested, p.Allocated), ReservedPeak: p.Reserved}
 }
 
 func renderJSON(result *replay.Result) ([]byte, error) {

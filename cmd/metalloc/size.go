@@ -40,6 +40,3 @@ func (s *size) String() string {
 
 // Type implements pflag.Value.
 func (s *size) Type() string { return "SIZE" }
-
-// people writes bytes for people, with four digits.
-func people(n int64) string { return humanize.IBytesN(uint64(max(n, 0)), 4) }

@@ -39,7 +39,7 @@ type Result struct {
 
 	PerStream []StreamResult `json:"per_stream"` // in order of appearance
 
-	// PyTorch's reserved peaks for the same work; nil: not known. The caller's to set.
+	// For comparison; nil: not known. The caller's to set.
 	PyTorch *PyTorch `json:"pytorch,omitempty"`
 }
 
@@ -55,12 +55,19 @@ type StreamResult struct {
 	LiveEnd       int64  `json:"live_end"`
 }
 
-// PyTorch holds the reserved peaks, in bytes, of PyTorch's three allocators; 0:
-// not known.
+// PyTorch is what PyTorch's three allocators needed for the same work; zero: not
+// known.
 type PyTorch struct {
-	Native     int64 `json:"native,omitempty"`
-	Expandable int64 `json:"expandable,omitempty"`
-	Async      int64 `json:"async,omitempty"`
+	Native     Peaks `json:"native,omitzero"`
+	Expandable Peaks `json:"expandable,omitzero"`
+	Async      Peaks `json:"async,omitzero"`
+}
+
+// Peaks of a run of its own: with several threads, runs differ a little in what
+// they request at one time.
+type Peaks struct {
+	RequestedPeak int64 `json:"requested_peak"`
+	ReservedPeak  int64 `json:"reserved_peak"`
 }
 
 // fromFile fills in what the history alone tells.
