@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		code = exitUsage
 	}
 	line := strings.ReplaceAll(err.Error(), "\n", "; ") // joined errors
-	fmt.Fprintln(stderr, "metalloc:", line) //nolint:errcheck // nobody is left to tell
+	fmt.Fprintln(stderr, "metalloc:", line)             //nolint:errcheck // nobody is left to tell
 	return code
 }
 
@@ -60,10 +60,15 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "metalloc",
-		Short:         "See what the metalloc allocator does with real work",
-		Version:       version(),
-		Args:          usageArgs(cobra.NoArgs),
+		Use:     "metalloc",
+		Short:   "See what the metalloc allocator does with real work",
+		Version: version(),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q, want replay", args[0])
+			}
+			return nil
+		},
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -72,16 +77,6 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newReplay())
 	return root
-}
-
-// usageArgs makes wrong arguments usage errors.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
 }
 
 // version is the module's, as the Go command recorded it.

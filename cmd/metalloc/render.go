@@ -26,7 +26,7 @@ func render(r *replay.Result) []byte {
 	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free\n%s misses, device calls took %s%s\n\n",
 		duration(r.WallNS), r.NSPerOp, count(r.Misses), duration(r.DriverNS), calls(r.DeviceCalls))
 	b.WriteString(streamsTable(r))
-	fmt.Fprintf(&b, "\n\nAt the end: active %s + cache %s + slack %s = reserved %s\nBuffers never freed: %s; freed, but not known to be out of use: %s\n\n",
+	fmt.Fprintf(&b, "\n\nAt the end: active %s + cache %s + slack %s = reserved %s\nBuffers never freed: %s; freed and still pending: %s\n\n",
 		people(r.ActiveEnd), people(r.CacheEnd), people(r.SlackEnd), people(r.ActiveEnd+r.CacheEnd+r.SlackEnd),
 		count(r.LiveEnd), count(r.PendingEnd))
 	b.WriteString(reservedTable(r))
@@ -82,7 +82,7 @@ func deviceName(r *replay.Result) string {
 	if r.PageSize == 0 {
 		return r.Device
 	}
-	return fmt.Sprintf("%s (pages of %s)", r.Device, people(r.PageSize))
+	return fmt.Sprintf("%s (pages of %s)", r.Device, strings.Replace(humanize.IBytes(uint64(r.PageSize)), ".0", "", 1))
 }
 
 func streamName(handle uint64) string {

@@ -30,7 +30,7 @@ type replayFlags struct {
 }
 
 func newReplay() *cobra.Command {
-	f := replayFlags{pageSize: size{min: 1}, memory: size{min: 1}}
+	f := replayFlags{pageSize: size{positive: true}, memory: size{positive: true}}
 	cmd := &cobra.Command{
 		Use:   "replay FILE",
 		Short: "Play a recorded PyTorch memory history through metalloc",
@@ -44,19 +44,26 @@ work, that is shown too.
 A SIZE is bytes: 12GiB (2^30), 1.5G (10^9), 4096.`,
 		Example: `  metalloc replay tests/testdata/traces/serve-4streams.pickle.gz
   metalloc replay --device sim --memory 24GiB --memory-limit 20GiB --json snapshot.pickle`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.device, "device", "host", "what to take memory from: `host` or sim, a simulated GPU")
+	flags.StringVar(&f.device, "device", "host", "`KIND` of device: host, or sim, a simulated GPU")
 	flags.Var(&f.memory, "memory", "the device's memory (default: all the host has; sim 80GiB)")
 	flags.Var(&f.pageSize, "page-size", "what sim maps at a time, a power of two (default 2MiB)")
 	flags.Var(&f.memoryLimit, "memory-limit", "bounds what is reserved (default: 1.5 × the device's working set, at most 0.95 × its memory)")
 	flags.Var(&f.cacheLimit, "cache-limit", "bounds what is kept for reuse (default: the memory limit)")
-	flags.StringVar(&f.policy, "policy", "", "above the memory limit `guide` goes on, refuse fails (default: refuse with --memory-limit, otherwise guide)")
+	flags.StringVar(&f.policy, "policy", "", "`POLICY` above the memory limit: guide goes on, refuse fails (default: refuse with --memory-limit, otherwise guide)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object; bytes and nanoseconds")
 	return cmd
+}
+
+func oneFile(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("want one FILE to replay, got %d", len(args))
+	}
+	return nil
 }
 
 func (f *replayFlags) run(cmd *cobra.Command, path string) error {

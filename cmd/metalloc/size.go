@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"math"
 	"strings"
 
@@ -11,9 +11,9 @@ import (
 // size is a flag's value in bytes, given as people write it: 12GiB (2^30), 1.5G
 // (10^9), 4096.
 type size struct {
-	bytes int64
-	min   int64
-	set   bool
+	bytes    int64
+	positive bool // 0 makes no sense
+	set      bool
 }
 
 // Set implements pflag.Value.
@@ -21,10 +21,10 @@ func (s *size) Set(text string) error {
 	n, err := humanize.ParseBytes(text)
 	// humanize passes over commas, so 1,5G would be 15G.
 	if err != nil || n > math.MaxInt64 || strings.Contains(text, ",") {
-		return fmt.Errorf("want a size such as 12GiB, 1.5G or 4096, below 8EiB")
+		return errors.New("want a size such as 12GiB, 1.5G or 4096, below 8EiB")
 	}
-	if int64(n) < s.min {
-		return fmt.Errorf("want at least %d bytes", s.min)
+	if n == 0 && s.positive {
+		return errors.New("want more than 0 bytes")
 	}
 	s.bytes, s.set = int64(n), true
 	return nil

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/metalloc/metalloc/internal/replay"
+)
+
+func tracePath(name string) string {
+	return filepath.Join("..", "..", "tests", "testdata", "traces", name+".pickle.gz")
+}
+
+// write makes a file of the given contents, with none of ours beside it.
+func write(t *testing.T, name string, contents []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, contents, 0o600))
+	return path
+}
+
+func TestBadFiles(t *testing.T) {
+	whole, err := os.ReadFile(tracePath("train-moe"))
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		path string
+		want string
+	}{
+		"missing":              {filepath.Join(t.TempDir(), "nothing"), "nothing"},
+		"a folder":             {t.TempDir(), "directory"},
+		"empty":                {write(t, "empty.pickle", nil), "empty.pickle"},
+		"truncated":            {write(t, "cut.pickle.gz", whole[:len(whole)/2]), "malformed snapshot"},
+		"foreign":              {write(t, "foreign", []byte("PNG, or so\n")), "not a pickle"},
+		"pickle, no snapshot":  {write(t, "list.pickle", []byte("\x80\x02]q\x00.")), "want the snapshot's dict"},
+		"pickle that can call": {write(t, "call.pickle", []byte("\x80\x02cos\nsystem\n.")), "is refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requireRefused(t, exitFailure, []string{c.want}, "replay", c.path)
+			requireRefused(t, exitFailure, []string{c.want}, "replay", "--json", c.path)
+		})
+	}
+}
+
+// A peaks.jsonl that can't be read is said before the replay, not after.
+func TestBadPeaks(t *testing.T) {
+	whole, err := os.ReadFile(tracePath("train-moe"))
+	require.NoError(t, err)
+	path := write(t, "train-moe.pickle.gz", whole)
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(path), "peaks.jsonl"), []byte("{}\nno JSON\n"), 0o600))
+	requireRefused(t, exitFailure, []string{"peaks.jsonl: line 2"}, "replay", path)
+}
+
+func TestTooMuch(t *testing.T) {
+	trace := tracePath("serve-4streams")
+	requireRefused(t, exitFailure, []string{"event ", "out of device memory"}, "replay", "--device=sim", "--memory=64MiB", trace)
+	requireRefused(t, exitFailure, []string{"event ", "out of device memory"}, "replay", "--device=host", "--memory=64MiB", trace)
+	requireRefused(t, exitFailure, []string{"event ", "limit exceeded"}, "replay", "--memory-limit=300MiB", trace)
+	requireRefused(t, exitFailure, []string{"event ", "limit exceeded"}, "replay", "--memory-limit=300MiB", "--policy=refuse", "--json", trace)
+}
+
+// replayed runs replay --json.
+func replayed(t *testing.T, args ...string) replay.Result {
+	t.Helper()
+	stdout, stderr, code := metalloc(t, append([]string{"replay", "--json"}, args...)...)
+	require.Zero(t, code, stderr)
+	require.Empty(t, stderr, "no progress bar where there is no terminal")
+	var r replay.Result
+	require.NoError(t, json.Unmarshal([]byte(stdout), &r))
+	return r
+}
+
+func TestGuideGoesOverTheLimit(t *testing.T) {
+	const limit = 300 << 20
+	r := replayed(t, "--memory-limit=300MiB", "--policy=guide", tracePath("serve-4streams"))
+	require.Greater(t, r.ReservedPeak, int64(limit))
+}
+
+func TestCacheLimit(t *testing.T) {
+	r := replayed(t, "--cache-limit=0", "--device=sim", tracePath("train-moe"))
+	require.EqualValues(t, 1_000_929_236, r.RequestedPeak)
+	// A block that is pending stays in the cache until its mark is reached.
+	free := replayed(t, "--device=sim", tracePath("train-moe"))
+	require.Less(t, r.CacheEnd, free.CacheEnd/10)
+	require.Greater(t, r.DeviceCalls["release"], free.DeviceCalls["release"])
+}
+
+func TestPageSize(t *testing.T) {
+	small := replayed(t, "--device=sim", "--page-size=64KiB", tracePath("train-moe"))
+	require.EqualValues(t, 64<<10, small.PageSize)
+	large := replayed(t, "--device=sim", "--page-size=32MiB", tracePath("train-moe"))
+	require.EqualValues(t, 32<<20, large.PageSize)
+	require.Less(t, small.ReservedPeak, large.ReservedPeak)
+}
+
+func TestJSON(t *testing.T) {
+	for _, c := range []struct {
+		trace         string
+		streams       int
+		requestedPeak int64
+		liveEnd       int64
+		native        int64
+	}{
+		{"train-moe", 2, 1_000_929_236, 3, 1_266_679_808},
+		{"serve-4streams", 5, 635_594_096, 8, 2_277_507_072},
+	} {
+		for _, device := range []string{"host", "sim"} {
+			t.Run(c.trace+"/"+device, func(t *testing.T) {
+				r := replayed(t, "--device="+device, tracePath(c.trace))
+				require.Equal(t, c.trace, r.Trace)
+				require.Equal(t, device, r.Device)
+				require.Equal(t, c.requestedPeak, r.RequestedPeak)
+				require.Equal(t, c.liveEnd, r.LiveEnd)
+				require.Len(t, r.PerStream, c.streams)
+				require.Equal(t, c.native, r.PyTorch.Native.ReservedPeak)
+			})
+		}
+	}
+}
+
+// Scripts read these; a change is one of the promised surface.
+func TestJSONKeys(t *testing.T) {
+	stdout, _, code := metalloc(t, "replay", "--json", "--device=sim", tracePath("train-moe"))
+	require.Zero(t, code)
+	var fields map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal([]byte(stdout), &fields))
+	require.ElementsMatch(t, strings.Fields(`
+		trace device page_size events mallocs frees skipped streams
+		requested_peak active_peak reserved_peak ratio
+		active_end cache_end slack_end live_end pending_end
+		misses device_calls driver_ns wall_ns ns_per_op per_stream pytorch`), slices.Collect(maps.Keys(fields)))
+	var rows []map[string]int64
+	require.NoError(t, json.Unmarshal(fields["per_stream"], &rows))
+	require.ElementsMatch(t, strings.Fields("stream mallocs frees requested_peak active_peak reserved_peak live_end"),
+		slices.Collect(maps.Keys(rows[0])))
+	var calls map[string]int64
+	require.NoError(t, json.Unmarshal(fields["device_calls"], &calls))
+	require.Positive(t, calls["create"])
+}
+
+func TestTable(t *testing.T) {
+	stdout, stderr, code := metalloc(t, "replay", tracePath("serve-4streams"))
+	require.Zero(t, code)
+	require.Empty(t, stderr)
+	for _, want := range []string{
+		"20,573 mallocs", "default", "606.1 MiB", "Buffers never freed: 8",
+		"metalloc ", "PyTorch, default", "3.583", "2.478", "1.804",
+	} {
+		require.Contains(t, stdout, want)
+	}
+
+	whole, err := os.ReadFile(tracePath("serve-4streams"))
+	require.NoError(t, err)
+	stdout, _, code = metalloc(t, "replay", write(t, "serve-4streams.pickle.gz", whole))
+	require.Zero(t, code)
+	require.NotContains(t, stdout, "PyTorch", "no peaks.jsonl beside the file")
+}
