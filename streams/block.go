@@ -11,10 +11,11 @@ const (
 	pending
 	claimed
 	live
+	room
 )
 
 func (s state) String() string {
-	return [...]string{"hole", "free", "quick", "pending", "claimed", "live"}[s]
+	return [...]string{"hole", "free", "quick", "pending", "claimed", "live", "room"}[s]
 }
 
 // Block is a piece of a segment. The struct outlives the piece: when blocks

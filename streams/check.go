@@ -81,12 +81,14 @@ func (s *segment) checkBlock(b *Block, at int64) error {
 		return fmt.Errorf("%v block [%d, %d) where one should start at %d", b.state, b.off, b.end(), at)
 	case b.next != nil && b.next.prev != b:
 		return fmt.Errorf("block at %d: its neighbour does not know it", b.off)
+	case b.state == room && (b.prev == nil || b.prev.state != live && b.prev.state != claimed):
+		return fmt.Errorf("room at %d behind no block", b.off)
 	case b.next != nil && b.state == b.next.state && (b.state == free || b.state == hole):
 		return fmt.Errorf("two %v blocks side by side at %d", b.state, b.off)
 	case (b.gen%2 == 1) != (b.state == live):
 		return fmt.Errorf("%v block at %d has generation %d", b.state, b.off, b.gen)
 	}
-	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last && b.state != claimed; i++ {
+	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last && b.state != claimed && b.state != room; i++ {
 		if mapped := i < int64(len(s.pages)) && s.pages[i].handle != 0; mapped != (b.state != hole) {
 			return fmt.Errorf("%v block at %d: page %d mapped: %v", b.state, b.off, i, mapped)
 		} else if !mapped && i >= int64(len(s.pages)) {
@@ -98,7 +100,8 @@ func (s *segment) checkBlock(b *Block, at int64) error {
 
 // sumPages adds a block's bytes to its pages.
 func (s *segment) sumPages(b *Block, sums []pageSum) {
-	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last; i++ {
+	last := min(s.pageIndex(b.end()-1), int64(len(sums))-1) // room may lie beyond
+	for i := s.pageIndex(b.off); i <= last; i++ {
 		start := i << s.shift
 		n := min(b.end(), start+s.pageSize) - max(b.off, start)
 		t := &sums[i]
@@ -109,7 +112,7 @@ func (s *segment) sumPages(b *Block, sums []pageSum) {
 		case pending:
 			t.pending += n
 		}
-		if n == s.pageSize {
+		if n == s.pageSize && b.state != room {
 			t.alone = n
 		}
 	}

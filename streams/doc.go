@@ -14,6 +14,7 @@
 //	pending   freed, but work queued on another stream may still use it
 //	claimed   promised to a miss whose device work is under way
 //	hole      address space without pages
+//	room      address space kept behind a live block for it to grow into
 //
 // A malloc tries, in this order: the quick stack of its class; the best fitting
 // free block; the same after merging all quick blocks. Otherwise it is a miss,

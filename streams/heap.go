@@ -137,6 +137,9 @@ func (h *Heap) Free(b *Block) {
 
 // takeBack ends b's life as a live block; the caller says what becomes of it.
 func (h *Heap) takeBack(b *Block) {
+	if n := b.next; n != nil && n.state == room {
+		h.dissolve(n)
+	}
 	h.fig.Requested -= b.requested
 	h.discharge(b)
 	b.gen++

@@ -96,6 +96,77 @@ func (m *model) plan(size, req int64) *Plan {
 	return p
 }
 
+// MallocRoom asks for a block that can grow.
+func (m *model) MallocRoom(t *rapid.T) {
+	m.t = t
+	req := m.size()
+	p := m.h.PlanRoom(m.h.Round(req), req, rapid.Int64Range(1, 1<<20).Draw(t, "room"))
+	if p == nil {
+		t.Skip("no room on this device")
+	}
+	m.take(p.Moves)
+	m.plans = append(m.plans, p)
+	m.finish(len(m.plans) - 1)
+}
+
+// Grow extends a live block in place.
+func (m *model) Grow(t *rapid.T) {
+	m.t = t
+	b := m.pick(t)
+	for _, p := range m.plans {
+		if p.grow == b {
+			t.Skip("growing already")
+		}
+	}
+	req := m.live[b].req + rapid.Int64Range(1, 300_000).Draw(t, "more")
+	size := m.h.Round(req)
+	if size == b.Size() {
+		m.h.Resize(b, req)
+		mb := m.live[b]
+		mb.req = req
+		m.live[b] = mb
+		return
+	}
+	p := m.h.PlanGrow(b, size, req)
+	if p == nil {
+		t.Skip("no space behind")
+	}
+	m.take(p.Moves)
+	m.plans = append(m.plans, p)
+	if rapid.Bool().Draw(t, "at once") {
+		m.finish(len(m.plans) - 1)
+	}
+}
+
+// grown books a grown block in the model.
+func (m *model) grown(b *Block, old uint64, p *Plan) {
+	if p.grow.gen != old || m.live[p.grow].size == 0 {
+		if b != nil {
+			m.t.Fatalf("a freed block has grown")
+		}
+		// The claim was freed at once: on pages of its own it is all cache.
+		for a, pg := range m.pages {
+			pg.cache = m.h.pageCacheForTest(a)
+		}
+		return
+	}
+	mb := m.live[p.grow]
+	ext := modelBlock{addr: mb.addr + uintptr(mb.size), size: p.size}
+	for _, o := range m.live {
+		if o.overlaps(ext.addr, ext.size) {
+			m.t.Fatalf("grew over another block")
+		}
+	}
+	for a, pg := range m.pages {
+		pg.cache -= min(ext.bytesIn(a, pg.size), pg.cache-m.pendingIn(a, pg.size))
+	}
+	mb.size, mb.req = mb.size+p.size, p.requested
+	m.live[p.grow] = mb
+	if b.Addr() != mb.addr || b.Size() != mb.size || b.Gen() != m.gens[b] {
+		m.t.Fatalf("block at %#x of %d bytes after growing, want %+v", b.Addr(), b.Size(), mb)
+	}
+}
+
 // FinishPlan commits or aborts one of the misses under way.
 func (m *model) FinishPlan(t *rapid.T) {
 	m.t = t
@@ -123,7 +194,7 @@ func (m *model) finish(i int) {
 		m.nextH++
 		handles = append(handles, m.nextH)
 		fresh = []PageRun{{Range: rng, Size: p.Segment}}
-	} else {
+	} else if m.pageSize > 0 {
 		fresh = p.Spans(rng)
 		if SizeOf(fresh) != p.Missing() {
 			m.t.Fatalf("spans hold %d bytes, missing are %d", SizeOf(fresh), p.Missing())
@@ -135,6 +206,8 @@ func (m *model) finish(i int) {
 	}
 	size, req := p.size, p.requested
 	b := p.Commit(rng, handles)
+	m.h.Pass(m.h.Clock())
+	grew := p.growGen
 	for _, r := range fresh {
 		step := m.pageSize
 		if step == 0 {
@@ -147,6 +220,10 @@ func (m *model) finish(i int) {
 			}
 			m.pages[a] = &modelPage{size: step}
 		}
+	}
+	if p.grow != nil {
+		m.grown(b, grew, p)
+		return
 	}
 	m.handedOut(b, size, req)
 }
@@ -197,8 +274,8 @@ func (m *model) liveIn(a uintptr, size int64) (n int64) {
 	return n
 }
 
-func (m *model) Free(t *rapid.T) {
-	m.t = t
+// pick draws a live block.
+func (m *model) pick(t *rapid.T) *Block {
 	if len(m.live) == 0 {
 		t.Skip("nothing live")
 	}
@@ -207,7 +284,12 @@ func (m *model) Free(t *rapid.T) {
 		bs = append(bs, b)
 	}
 	sort.Slice(bs, func(i, j int) bool { return m.live[bs[i]].addr < m.live[bs[j]].addr })
-	b := rapid.SampledFrom(bs).Draw(t, "block")
+	return rapid.SampledFrom(bs).Draw(t, "block")
+}
+
+func (m *model) Free(t *rapid.T) {
+	m.t = t
+	b := m.pick(t)
 	mb := m.live[b]
 	delete(m.live, b)
 	for q := metal.Queue(1); q <= 3; q++ {
@@ -403,7 +485,7 @@ func TestHeapAgainstModel(t *testing.T) {
 				rt.Repeat(map[string]func(*rapid.T){
 					"Malloc": m.Malloc, "Malloc2": m.Malloc, "Malloc3": m.Malloc,
 					"Free": m.Free, "Free2": m.Free,
-					"FinishPlan": m.FinishPlan, "Signal": m.Signal, "Settle": m.Settle,
+					"FinishPlan": m.FinishPlan, "MallocRoom": m.MallocRoom, "Grow": m.Grow, "Grow2": m.Grow, "Signal": m.Signal, "Settle": m.Settle,
 					"TakeFree": m.TakeFree, "ReduceCache": m.ReduceCache, "Clear": m.Clear,
 					"": m.Check,
 				})

@@ -132,7 +132,7 @@ func (h *Heap) relist(b *Block) {
 }
 
 // mergeHole joins b, which is in no list, with neighbouring holes.
-func (h *Heap) mergeHole(b *Block) {
+func (h *Heap) mergeHole(b *Block) *Block {
 	z := b.seg.zone
 	if n := b.next; n != nil && n.state == hole {
 		z.holes.remove(n)
@@ -146,4 +146,5 @@ func (h *Heap) mergeHole(b *Block) {
 		b = p
 	}
 	z.addHole(b)
+	return b
 }

@@ -24,7 +24,10 @@ type Plan struct {
 	zone      int
 	block     *Block // claimed; nil while the segment does not exist yet
 	off       int64  // of the block proper: the claim is rounded out to whole pages
-	missing   int64  // bytes of pages without memory under the claim
+	missing   int64  // bytes of pages without memory under the block
+	room      int64  // address space to keep behind it, bytes
+	grow      *Block // what the claim extends; nil: it is a block of its own
+	growGen   uint64 // its generation
 }
 
 // Missing is how many bytes of pages the block's place lacks. On a device that
@@ -97,7 +100,7 @@ func (p *Plan) Spans(rng metal.Range) []PageRun {
 	}
 	s := p.block.seg
 	var runs []PageRun
-	for i, last := s.pageIndex(p.block.off), s.pageIndex(p.block.end()-1); i <= last; i++ {
+	for i, last := s.pageIndex(p.block.off), s.pageIndex(p.off+p.size-1); i <= last; i++ {
 		if s.pageAt(i).handle != 0 {
 			continue
 		}
@@ -120,6 +123,9 @@ func (p *Plan) Commit(rng metal.Range, handles []metal.Handle) *Block {
 		p.claimNew(rng)
 	}
 	b := h.enterPages(p, handles)
+	if p.grow != nil {
+		return h.extend(p, b)
+	}
 	h.handOut(b, p.requested)
 	return b
 }
@@ -135,8 +141,8 @@ func (p *Plan) claimNew(rng metal.Range) {
 	}
 	s := h.addSegment(p.zone, rng, h.cfg.PageSize, uint(bits.TrailingZeros64(uint64(h.cfg.PageSize))))
 	b := s.first
-	if b.size > p.missing {
-		s.zone.addHole(h.cut(b, p.missing))
+	if n := roundUp(p.size+p.room, h.cfg.PageSize); b.size > n {
+		s.zone.addHole(h.cut(b, n))
 	}
 	b.state = claimed
 	p.block, p.off = b, 0
@@ -149,7 +155,7 @@ func (h *Heap) enterPages(p *Plan, handles []metal.Handle) *Block {
 	p.block = nil
 	s := b.seg
 	end := p.off + p.size
-	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last; i++ {
+	for i, last := s.pageIndex(b.off), s.pageIndex(end-1); i <= last; i++ {
 		pg := s.pageAt(i)
 		if pg.handle != 0 {
 			continue
@@ -172,7 +178,7 @@ func (h *Heap) enterPages(p *Plan, handles []metal.Handle) *Block {
 		b = r
 	}
 	if b.size > p.size {
-		h.merge(h.cut(b, p.size))
+		h.leaveRest(p, h.cut(b, p.size))
 	}
 	return b
 }
@@ -186,6 +192,9 @@ func (p *Plan) Abort() {
 	h, b := p.heap, p.block
 	s := b.seg
 	p.block = nil
+	if n := b.next; n != nil && n.state == room { // it must not part from its block
+		h.dissolve(n)
+	}
 	for b != nil {
 		mapped, n := s.mappedRun(b)
 		var rest *Block
