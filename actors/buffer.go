@@ -47,7 +47,12 @@ func (b Buffer) Bytes() []byte {
 	if !b.live() {
 		return nil
 	}
-	// The address is device memory, not Go's: no pointer arithmetic for vet to check.
+	return b.view()
+}
+
+// view is the buffer's memory. The address is the device's, not Go's: there is
+// no pointer arithmetic for vet to check.
+func (b Buffer) view() []byte {
 	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&b.addr))), b.size)
 }
 

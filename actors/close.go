@@ -126,7 +126,10 @@ func (c *Core) leaks(left []*Stream) error {
 	e := &LeakError{}
 	for _, s := range left {
 		_ = s.afterwards(func() {
-			f, n := s.heap.Figures(), s.heap.Live()
+			f, n := s.heap.Figures(), int64(0)
+			for range s.heap.LiveBlocks() {
+				n++
+			}
 			e.Buffers += n
 			e.Bytes += f.Active
 			e.Pending += f.Pending

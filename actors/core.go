@@ -31,7 +31,9 @@ type Config struct {
 	CacheLimit  int64
 	WiredLimit  int64
 	Policy      Policy
-	Seam        seam.Seam // nil: seam.Real
+	Zero        bool                     // every buffer is zeroed before it is handed out
+	OnPressure  []func(need int64) int64 // see allocator.OnPressure
+	Seam        seam.Seam                // nil: seam.Real
 }
 
 // Core is one runtime: a device, its supervisor and metal actor, and the streams.
@@ -42,6 +44,11 @@ type Core struct {
 	seam   seam.Seam
 	log    *zap.Logger
 	policy Policy
+	hooks  []func(need int64) int64
+
+	alwaysZero bool
+	tracking   atomic.Int32 // who wants call sites noted
+	slow       atomic.Int32 // alwaysZero and tracking: if any, mallocs take the long way
 
 	sys        *System
 	ownSystem  bool
@@ -76,7 +83,7 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 		return nil, fmt.Errorf("policy %v: %w", cfg.Policy, ErrUnsupported)
 	}
 	info := dev.Info()
-	c := &Core{dev: dev, info: info, seam: cfg.Seam, log: cfg.Logger, policy: cfg.Policy, sys: cfg.System}
+	c := &Core{dev: dev, info: info, seam: cfg.Seam, log: cfg.Logger, policy: cfg.Policy, sys: cfg.System, hooks: cfg.OnPressure}
 	if c.seam == nil {
 		c.seam = seam.Real
 	}
@@ -93,6 +100,13 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 	}
 	if err := c.metal.open(c); err != nil {
 		return nil, err
+	}
+	if cfg.Zero {
+		if err := c.canZero(); err != nil {
+			return nil, err
+		}
+		c.alwaysZero = true
+		c.slow.Add(1)
 	}
 	c.marker, _ = dev.(metal.Marker)
 	c.idle = c.seam.NewGate()

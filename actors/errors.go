@@ -26,6 +26,8 @@ var (
 	ErrDoubleFree = errors.New("buffer already freed")
 	// ErrForeignBuffer: not a buffer of this runtime, or the zero Buffer.
 	ErrForeignBuffer = errors.New("not a buffer of this runtime")
+	// ErrNoRoom: what lies behind the buffer is taken, so it can't grow in place.
+	ErrNoRoom = errors.New("no room behind the buffer")
 	// ErrStreamFailed: the stream's state was found broken after a panic. It
 	// hands out nothing more; Free, queries and Close go on.
 	ErrStreamFailed = errors.New("stream failed")

@@ -41,6 +41,7 @@ type account struct {
 	peak                            int64
 	reservedPeak                    int64
 	buffers, mallocs, frees, misses int64
+	refusals, trims                 int64
 }
 
 // row is one stream's account; it belongs to the ledger. After the stream has
@@ -50,12 +51,19 @@ type row struct {
 	heap   streams.Figures // what the stream's heap said last
 	id     uint64
 	name   string
+	tag    string
 	closed bool
+
+	memoryLimit int64 // bounds the stream's own reserved
+	cacheLimit  int64
+	growing     int64 // the stream's part of the ledger's
 }
 
 // change is what one operation does to a row beyond its heap's figures.
 type change struct {
 	mallocs, frees, misses int64
+	refusals, trims        int64
+	grew                   bool  // a buffer grew: that can be a peak too
 	fromPool               int64 // bytes of pages that pass from the pool's cache to the row
 }
 
@@ -78,7 +86,7 @@ func (l *ledger) settle(r *row, f streams.Figures, c change) (excess int64) {
 	}
 	own.count(c)
 	l.total.count(c)
-	excess = l.total.Cache - l.transit - l.cacheLimit
+	excess = max(l.total.Cache-l.transit-l.cacheLimit, f.Cache-r.cacheLimit)
 	l.mu.Unlock()
 	return excess
 }
@@ -97,41 +105,52 @@ func (a *account) count(c change) {
 	a.mallocs += c.mallocs
 	a.frees += c.frees
 	a.misses += c.misses
-	if c.mallocs > 0 { // as in MLX, after a reset the peak stays 0 until the next malloc
+	a.refusals += c.refusals
+	a.trims += c.trims
+	if c.mallocs > 0 || c.grew { // as in MLX, after a reset the peak stays 0 until the next malloc
 		a.peak = max(a.peak, a.Active)
 	}
 	a.reservedPeak = max(a.reservedPeak, a.Reserved())
 }
 
-// grow promises n bytes to a miss if the policy allows. Otherwise over says by
-// how much reserved would pass the limit. reclaim is how much should first be
-// taken back from caches; it is 0 when asked says that was done already.
-func (l *ledger) grow(n int64, p Policy, asked bool) (ok bool, reclaim, over int64) {
+// verdict is what the ledger says to growth.
+type verdict struct {
+	ok      bool
+	reclaim int64  // take that much back from caches first, then ask again
+	over    int64  // by how much reserved would pass the limit
+	whose   string // limit
+	own     bool   // only the stream's own caches can help
+}
+
+// grow promises n bytes to a stream's miss if the limits and the policy allow.
+// asked says that caches were taken back already.
+func (l *ledger) grow(r *row, n int64, p Policy, asked bool) verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	after := l.total.Reserved() + l.growing + n
-	if !asked && after > l.threshold && l.total.Cache > 0 {
-		return false, after - l.threshold, 0
+	own := r.heap.Reserved() + r.growing + n
+	if !asked {
+		if reclaim := max(after-l.threshold, own-r.memoryLimit); reclaim > 0 && l.total.Cache > 0 {
+			return verdict{reclaim: reclaim, own: after <= l.threshold}
+		}
 	}
-	if after > l.memoryLimit && p != Guide {
-		return false, 0, after - l.memoryLimit
+	if p != Guide && own > r.memoryLimit {
+		return verdict{over: own - r.memoryLimit, whose: "stream's memory"}
+	}
+	if p != Guide && after > l.memoryLimit {
+		return verdict{over: after - l.memoryLimit, whose: "memory"}
 	}
 	l.growing += n
-	return true, 0, 0
+	r.growing += n
+	return verdict{ok: true}
 }
 
-// shrink ends a promise of n bytes without growth.
-func (l *ledger) shrink(n int64) {
-	l.mu.Lock()
-	l.growing -= n
-	l.mu.Unlock()
-}
-
-// arrived books n bytes, promised of which were promised, as taken from the
-// device; no stream has them yet.
-func (l *ledger) arrived(promised, n int64) {
+// arrived books n bytes, of which some were promised, as taken from the device
+// for a stream, which does not have them yet.
+func (l *ledger) arrived(r *row, promised, n int64) {
 	l.mu.Lock()
 	l.growing -= promised
+	r.growing -= promised
 	l.transit += n
 	l.pool.Cache += n
 	l.total.Cache += n
@@ -150,12 +169,10 @@ func (l *ledger) left(n int64) {
 }
 
 // open adds a stream's row.
-func (l *ledger) open(id uint64, name string) *row {
-	r := &row{id: id, name: name}
+func (l *ledger) open(r *row) {
 	l.mu.Lock()
 	l.rows = append(l.rows, r)
 	l.mu.Unlock()
-	return r
 }
 
 // close makes what a stream still holds the pool's.
@@ -171,6 +188,8 @@ func (l *ledger) close(r *row) {
 	l.pool.mallocs += r.mallocs
 	l.pool.frees += r.frees
 	l.pool.misses += r.misses
+	l.pool.refusals += r.refusals
+	l.pool.trims += r.trims
 	l.pool.peak = max(l.pool.peak, l.pool.Active)
 	l.pool.reservedPeak = max(l.pool.reservedPeak, l.pool.Reserved())
 	l.rows = slices.DeleteFunc(l.rows, func(x *row) bool { return x == r })
@@ -192,6 +211,7 @@ func (a *account) export() telemetry.Figures {
 		Cache: a.Cache, Pending: a.Pending, Slack: a.Slack,
 		Reserved: a.Reserved(), ReservedPeak: a.reservedPeak,
 		Buffers: a.buffers, Mallocs: a.mallocs, Frees: a.frees, Misses: a.misses,
+		Hits: a.mallocs - a.misses, Refusals: a.refusals, Trims: a.trims,
 	}
 }
 
@@ -211,9 +231,14 @@ func (l *ledger) snapshot() (total telemetry.Figures, rows []telemetry.Stream, l
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	rows = make([]telemetry.Stream, 0, len(l.rows)+1)
-	rows = append(rows, telemetry.Stream{Figures: l.pool.export()})
+	rows = append(rows, telemetry.Stream{
+		Figures: l.pool.export(), MemoryLimit: NoLimit, CacheLimit: NoLimit,
+	})
 	for _, r := range l.rows {
-		rows = append(rows, telemetry.Stream{ID: r.id, Name: r.name, Figures: r.export()})
+		rows = append(rows, telemetry.Stream{
+			ID: r.id, Name: r.name, Tag: r.tag, Figures: r.export(),
+			MemoryLimit: r.memoryLimit, CacheLimit: r.cacheLimit,
+		})
 	}
 	return l.total.export(), rows, telemetry.Limits{Memory: l.memoryLimit, Cache: l.cacheLimit}
 }
@@ -234,17 +259,37 @@ func (l *ledger) setCacheLimit(n int64) (previous, over int64) {
 	return previous, l.total.Cache - l.transit - n
 }
 
+// setStreamLimit sets one of a stream's own limits, and returns the one before
+// and by how much the stream is above the new one.
+func (l *ledger) setStreamLimit(r *row, n int64, cache bool) (previous, over int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if cache {
+		previous, r.cacheLimit = r.cacheLimit, n
+		return previous, r.heap.Cache - n
+	}
+	previous, r.memoryLimit = r.memoryLimit, n
+	return previous, r.heap.Reserved() + r.growing - n
+}
+
+func (l *ledger) streamLimits(r *row) (memory, cache int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return r.memoryLimit, r.cacheLimit
+}
+
 func (l *ledger) limits() (memory, cache int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.memoryLimit, l.cacheLimit
 }
 
-// cacheExcess is by how much the cache is above its limit now, or 0.
-func (l *ledger) cacheExcess() int64 {
+// cacheExcess is by how much the cache, or the stream's own, is above its limit
+// now, or 0.
+func (l *ledger) cacheExcess(r *row) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(0, l.total.Cache-l.transit-l.cacheLimit)
+	return max(0, l.total.Cache-l.transit-l.cacheLimit, r.heap.Cache-r.cacheLimit)
 }
 
 // holders names the largest holders, for people.

@@ -64,3 +64,11 @@ func resolve(what string, n, deflt int64) (int64, error) {
 	}
 	return n, nil
 }
+
+// ResolveMemoryLimit gives the bytes that a memory limit stands for on a device.
+func ResolveMemoryLimit(n int64, i metal.Info) int64 {
+	if n == DefaultLimit {
+		return defaultMemoryLimit(i)
+	}
+	return n
+}

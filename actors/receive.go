@@ -38,7 +38,7 @@ func (s *Stream) receiveMalloc(ctx actor.Context, m Malloc) {
 		respond(ctx, MallocReply{Buffer: b, Err: err})
 		return
 	}
-	t := s.core.newTicket(s, m.Size)
+	t := s.core.newTicket(s, want{op: "malloc", sizes: []int64{m.Size}, zero: s.core.alwaysZero})
 	if t.reply = ctx.Sender(); t.reply == nil {
 		t.state.Store(abandoned) // nobody to have it: carried out, and kept as cache
 	}

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -12,7 +11,7 @@ import (
 )
 
 // shell is one of our actors as its callers see it: a mailbox whose turn they
-// can take. The actor's state outlives the actor: after it has stopped, a mutex
+// can take. The actor's state outlives the actor: after it has stopped, a lock
 // takes the turn's place, so that buffers can be freed and figures asked for as
 // long as anyone holds them.
 type shell struct {
@@ -21,7 +20,7 @@ type shell struct {
 	pid   *PID
 	over  seam.Gate   // opened when the actor has stopped
 	gone  atomic.Bool // stopped: after guards the state
-	after sync.Mutex
+	after atomic.Bool // taken by whoever is in; a lock that waits through the seam
 }
 
 func (a *shell) init(c *Core) {
@@ -140,11 +139,10 @@ func (a *shell) sendAfter(o op) {
 }
 
 func (a *shell) afterwards(f func()) (err error) {
-	for !a.gone.Load() {
+	for !a.gone.Load() || !a.after.CompareAndSwap(false, true) {
 		a.core.seam.Yield()
 	}
-	a.after.Lock()
-	defer a.after.Unlock()
+	defer a.after.Store(false)
 	defer func() {
 		if v := recover(); v != nil {
 			err = &turn.PanicError{Value: v}

@@ -14,6 +14,7 @@ type Stream struct {
 	shell
 	id    uint64
 	name  string
+	tag   string
 	queue metal.Queue // the driver's; 0: none, its marks are reached at once
 	row   *row
 
@@ -21,7 +22,10 @@ type Stream struct {
 	heap     *streams.Heap
 	closed   bool
 	broken   error          // why the stream hands out nothing more
-	taken    *streams.Block // handed out by the heap, but not to anyone yet
+	takenOne *streams.Block // handed out by the heap, but not to anyone yet
+	taken    []*streams.Block
+	growing  map[*streams.Block]bool // by a ticket under way
+	sites    map[*streams.Block]*Site
 	passages []passage
 	watched  map[metal.Mark]struct{}
 	clearTo  uint64 // pages freed up to this clock go back as soon as they may
@@ -29,13 +33,16 @@ type Stream struct {
 
 // StreamConfig is what a stream is opened with.
 type StreamConfig struct {
-	Name  string      // empty: "stream-<id>"
-	Queue metal.Queue // the driver's handle of the stream; 0: none
+	Name        string      // empty: "stream-<id>"
+	Tag         string      // for accounting by owner; streams may share one
+	Queue       metal.Queue // the driver's handle of the stream; 0: none
+	MemoryLimit int64       // bounds the stream's reserved, bytes; DefaultLimit: none
+	CacheLimit  int64       // bounds the stream's cache, bytes; DefaultLimit: none
 }
 
 // NewStream opens a stream. ErrClosed once Close was called.
 func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
-	s := &Stream{id: c.ids.Add(1), name: cfg.Name, queue: cfg.Queue}
+	s := &Stream{id: c.ids.Add(1), name: cfg.Name, tag: cfg.Tag, queue: cfg.Queue}
 	if s.name == "" {
 		s.name = fmt.Sprintf("stream-%d", s.id)
 	}
@@ -47,6 +54,15 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 	s.heap = streams.New(streams.Config{
 		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer,
 	})
+	memory, err := resolve("stream's memory limit", cfg.MemoryLimit, NoLimit)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := resolve("stream's cache limit", cfg.CacheLimit, NoLimit)
+	if err != nil {
+		return nil, err
+	}
+	s.row = &row{id: s.id, name: s.name, tag: s.tag, memoryLimit: memory, cacheLimit: cache}
 	s.init(c)
 	call := c.newCall(func(k *call) { k.err = k.stream.core.sup.admit(k.stream) })
 	defer c.freeCall(call)
@@ -58,6 +74,9 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 	s.spawn((*streamActor)(s))
 	return s, nil
 }
+
+// ID tells the stream from all others of its runtime; Snapshot has it too.
+func (s *Stream) ID() uint64 { return s.id }
 
 // Name is the name that the stream was opened with.
 func (s *Stream) Name() string { return s.name }
@@ -76,8 +95,11 @@ func (s *Stream) Malloc(ctx context.Context, size int64) (Buffer, error) {
 	if size <= 0 || rounded == 0 || rounded > s.core.maxBlock() {
 		return s.mallocOdd(size)
 	}
+	if s.core.slow.Load() != 0 { // zeroing or call sites are wanted
+		return s.mallocSlow(ctx, size, MallocOptions{})
+	}
 	if !s.mb.Enter() {
-		return s.mallocTicket(ctx, s.core.newTicket(s, size))
+		return s.mallocTicket(ctx, s.core.newTicket(s, want{op: "malloc", sizes: []int64{size}}))
 	}
 	b, t, err := s.mallocInTurn(size, rounded)
 	if t != nil {
@@ -105,12 +127,12 @@ func (s *Stream) mallocInTurn(size, rounded int64) (b Buffer, t *ticket, err err
 	if s.closed || s.broken != nil {
 		err = s.refusal()
 	} else if blk := s.heap.Malloc(rounded, size); blk != nil {
-		s.taken = blk
+		s.takenOne = blk
 		s.core.ledger.settle(s.row, s.heap.Figures(), change{mallocs: 1})
 		b = Buffer{s: s, blk: blk, gen: blk.Gen(), addr: blk.Addr(), size: size}
-		s.taken = nil
+		s.takenOne = nil
 	} else {
-		t = s.core.newTicket(s, size)
+		t = s.core.newTicket(s, want{op: "malloc", sizes: []int64{size}})
 		t.step()
 	}
 	ok = true
@@ -123,12 +145,10 @@ func (s *Stream) mallocInTurn(size, rounded int64) (b Buffer, t *ticket, err err
 
 // mallocTicket sends the ticket on its way and waits for what becomes of it.
 func (s *Stream) mallocTicket(ctx context.Context, t *ticket) (Buffer, error) {
-	if ctx == nil {
-		ctx = context.Background()
+	if err := t.wait(ctx); err != nil {
+		return Buffer{}, err
 	}
-	t.gate = s.core.seam.NewGate()
-	t.hop(true)
-	return t.wait(ctx)
+	return t.buffer()
 }
 
 // mallocOdd answers for sizes that never reach the heap.
@@ -204,100 +224,4 @@ func (s *Stream) freeInTurn(b Buffer) (rs runs, err error) {
 	ok = true
 	s.mb.Exit()
 	return rs, err
-}
-
-// Synchronize waits until the stream's queue has passed this point; with ctx it
-// ends early. A stream without a queue returns at once.
-func (s *Stream) Synchronize(ctx context.Context) error {
-	m := s.core.marker
-	if m == nil || s.queue == 0 {
-		return nil
-	}
-	mark, err := m.Record(s.queue)
-	if err != nil {
-		return s.core.fail("synchronize", s, 0, err, false)
-	}
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	if err := s.core.waitMark(ctx, mark); err != nil {
-		return s.core.fail("synchronize", s, 0, err, false)
-	}
-	if _, err = m.Reached(mark); err != nil {
-		return s.core.fail("synchronize", s, 0, err, false)
-	}
-	return nil
-}
-
-// waitMark returns when the mark is reached, its queue has failed or ctx ends.
-func (c *Core) waitMark(ctx context.Context, mark metal.Mark) error {
-	gate := c.seam.NewGate()
-	c.marker.Notify(mark, gate.Open)
-	return gate.WaitContext(ctx)
-}
-
-// Close ends the stream: Malloc gives ErrClosed from then on, what is free goes
-// back to the device, the rest as it is freed and its marks are reached. Buffers
-// still live stay valid; they count as the runtime's (the row without a name),
-// and the stream's own figures stay as they were. Closing again is nil. It waits
-// for the device; ctx is looked at before.
-func (s *Stream) Close(ctx context.Context) error {
-	if ctx != nil && ctx.Err() != nil {
-		return s.core.fail("close", s, 0, ctx.Err(), false)
-	}
-	c := s.core.newCall(func(c *call) {
-		if c.stream.closed {
-			c.err = ErrClosed
-			return
-		}
-		c.runs = c.stream.retire()
-	})
-	defer s.core.freeCall(c)
-	c.stream = s
-	s.do(c)
-	if c.err != nil {
-		return nil
-	}
-	s.core.await(c.runs)
-	s.stop()
-	s.core.retire(s)
-	return nil
-}
-
-// ActiveMemory is the bytes in the stream's live buffers now. Like every query
-// it never waits for a device.
-func (s *Stream) ActiveMemory() int64 { return s.figures().Active }
-
-// PeakMemory is the highest ActiveMemory since start or ResetPeakMemory.
-func (s *Stream) PeakMemory() int64 { return s.figures().Peak }
-
-// CacheMemory is the bytes that the stream keeps for reuse.
-func (s *Stream) CacheMemory() int64 { return s.figures().Cache }
-
-// ReservedMemory is the bytes that the stream holds of the device.
-func (s *Stream) ReservedMemory() int64 { return s.figures().Reserved }
-
-// ResetPeakMemory sets the stream's peak to 0; it follows active from the next
-// malloc on.
-func (s *Stream) ResetPeakMemory() {
-	c := s.core.newCall(func(c *call) { c.stream.core.ledger.resetPeak(c.stream.row) })
-	c.stream = s
-	s.do(c)
-	s.core.freeCall(c)
-}
-
-// ClearCache gives what the stream can reuse back to the device, and returns how
-// many bytes went. Blocks that queued work may still use follow when their marks
-// are reached.
-func (s *Stream) ClearCache() (released int64, err error) {
-	return s.core.awaitSweep([]*Stream{s}, sweepClear, everything).released, nil
-}
-
-func (s *Stream) figures() figures {
-	c := s.core.newCall(func(c *call) { c.figs = c.stream.core.ledger.read(c.stream.row) })
-	c.stream = s
-	s.do(c)
-	f := c.figs
-	s.core.freeCall(c)
-	return f
 }

@@ -24,80 +24,6 @@ func (s *Stream) settle(c change) (excess int64) {
 	return s.core.ledger.settle(s.row, s.heap.Figures(), c)
 }
 
-// look is a ticket's first stage: a hit after all, or a plan.
-func (s *Stream) look(t *ticket) stage {
-	if s.closed || s.broken != nil {
-		return s.answer(t, Buffer{}, s.refusal())
-	}
-	t.give = append(t.give, s.poll()...)
-	rounded := s.heap.Round(t.size)
-	if blk := s.heap.Malloc(rounded, t.size); blk != nil {
-		s.handOver(t, blk, change{mallocs: 1})
-		return done
-	}
-	s.pass()
-	t.plan, t.work, t.failed, t.err = s.heap.Plan(rounded, t.size), work{}, false, nil
-	t.work.moved = streams.SizeOf(t.plan.Moves)
-	s.settle(change{fromPool: -t.work.moved})
-	if t.plan.Missing() == t.work.moved {
-		return serve
-	}
-	return promise
-}
-
-// handOver gives the block to whoever asked; if nobody wants it any more it goes
-// to the cache.
-func (s *Stream) handOver(t *ticket, blk *streams.Block, c change) {
-	s.taken = blk
-	b := Buffer{s: s, blk: blk, gen: blk.Gen(), addr: blk.Addr(), size: t.size}
-	if s.closed {
-		s.answer(t, Buffer{}, ErrClosed)
-	} else if t.state.CompareAndSwap(waiting, answered) {
-		t.buf = b
-	}
-	if t.buf == (Buffer{}) {
-		s.heap.Free(blk)
-		c.mallocs = 0
-	}
-	s.taken = nil
-	if excess := s.settle(c); excess > 0 {
-		t.give = append(t.give, s.trim(excess)...)
-	}
-	if s.closed {
-		t.give = append(t.give, s.surrender()...)
-	}
-}
-
-// answer ends a ticket without a buffer.
-func (s *Stream) answer(t *ticket, b Buffer, err error) stage {
-	if t.state.CompareAndSwap(waiting, answered) {
-		t.buf = b
-		t.err = s.core.fail("malloc", s, t.size, err,
-			errors.Is(err, ErrLimitExceeded) || errors.Is(err, ErrOutOfMemory))
-	}
-	return done
-}
-
-// commit is a ticket's last stage when the device has done its part.
-func (s *Stream) commit(t *ticket) stage {
-	plan := t.plan
-	t.plan = nil
-	blk := plan.Commit(t.work.rng, t.work.handles)
-	s.handOver(t, blk, change{mallocs: 1, misses: 1, fromPool: t.work.moved + t.work.created})
-	return done
-}
-
-// abort is a ticket's last stage when the limit or the device has said no; or
-// its first again, if only now the caches are to be swept.
-func (s *Stream) abort(t *ticket) stage {
-	t.plan.Abort()
-	t.plan = nil
-	if t.sweep > 0 {
-		return look
-	}
-	return s.answer(t, Buffer{}, t.err)
-}
-
 // takeBack frees a buffer. Pages that the cache limit doesn't let it keep are
 // returned; they have left the stream.
 func (s *Stream) takeBack(b Buffer) (runs, error) {
@@ -108,6 +34,7 @@ func (s *Stream) takeBack(b Buffer) (runs, error) {
 	if err != nil {
 		return nil, err
 	}
+	delete(s.sites, b.blk)
 	s.heap.FreeBehind(b.blk, marks)
 	excess := s.settle(change{frees: 1})
 	switch {
@@ -196,7 +123,7 @@ func (s *Stream) poll() runs {
 func (s *Stream) trim(n int64) runs {
 	s.pass()
 	rs := s.heap.ReduceCache(n)
-	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.settle(change{trims: 1, fromPool: -streams.SizeOf(rs)})
 	s.watch()
 	return rs
 }
@@ -235,7 +162,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 		s.clearTo = max(s.clearTo, s.heap.Clock())
 	}
 	after := s.heap.Figures().Cache
-	s.settle(change{fromPool: -streams.SizeOf(taken)})
+	s.settle(change{trims: 1, fromPool: -streams.SizeOf(taken)})
 	if kind != sweepPages {
 		s.watch()
 	}
@@ -245,7 +172,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 // watch has the stream polled when a mark is reached that memory to be given
 // back waits for.
 func (s *Stream) watch() {
-	if s.core.marker == nil || s.core.ledger.cacheExcess() == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
+	if s.core.marker == nil || s.core.ledger.cacheExcess(s.row) == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
 		return
 	}
 	for _, m := range s.waits() {
@@ -293,7 +220,7 @@ func (p *polling) step() {
 		s.settle(change{fromPool: -streams.SizeOf(rs)})
 		p.give = append(p.give, rs...)
 	}
-	if excess := s.core.ledger.cacheExcess(); excess > 0 {
+	if excess := s.core.ledger.cacheExcess(s.row); excess > 0 {
 		p.give = append(p.give, s.trim(excess)...)
 	}
 	s.watch()
@@ -312,10 +239,12 @@ func (p *polling) hop(mayEnter bool) {
 // restarted checks the state after a panic: what was handed out to nobody goes
 // back, and if the rest doesn't add up the stream hands out nothing more.
 func (s *Stream) restarted() {
-	if s.taken != nil && s.taken.Live() {
-		s.heap.Free(s.taken)
+	for _, b := range append(s.taken, s.takenOne) {
+		if b != nil && b.Live() {
+			s.heap.Free(b)
+		}
 	}
-	s.taken = nil
+	s.taken, s.takenOne = nil, nil
 	if err := s.heap.Check(); err != nil {
 		s.broken = fmt.Errorf("state broken by a panic: %w", err)
 		s.core.log.Error("stream failed", zap.String("stream", s.name), zap.Error(err))

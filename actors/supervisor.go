@@ -26,7 +26,7 @@ func (p *supervisor) admit(s *Stream) error {
 		return fmt.Errorf("new stream %q: %w", s.name, ErrClosed)
 	}
 	p.streams[s.id] = s
-	s.row = p.core.ledger.open(s.id, s.name)
+	p.core.ledger.open(s.row)
 	return nil
 }
 
@@ -59,18 +59,21 @@ func (p *supervisor) byCache(all bool) []*Stream {
 // promise is a ticket's second stage: may the process grow?
 func (p *supervisor) promise(t *ticket) stage {
 	need := t.plan.Missing() - t.work.moved
-	ok, reclaim, over := p.core.ledger.grow(need, p.core.policy, t.asked)
+	v := p.core.ledger.grow(t.stream.row, need, p.core.policy, t.asked)
 	switch {
-	case ok:
+	case v.ok:
 		t.promised = need
 		return serve
-	case reclaim > 0:
-		t.asked, t.sweep, t.sweepOver = true, reclaim, p.byCache(false)
+	case v.reclaim > 0:
+		t.asked, t.sweep, t.sweepOver = true, v.reclaim, []*Stream{t.stream}
+		if !v.own {
+			t.sweepOver = p.byCache(false)
+		}
 		return promise
 	}
 	t.failed = true
-	t.err = fmt.Errorf("%w: %d more bytes from the device would take reserved %d over the memory limit",
-		ErrLimitExceeded, need, over)
+	t.err = fmt.Errorf("%w: %d more bytes from the device would take reserved %d over the %s limit",
+		ErrLimitExceeded, need, v.over, v.whose)
 	return undo
 }
 
@@ -78,7 +81,7 @@ func (p *supervisor) promise(t *ticket) stage {
 // caches are swept and the ticket tries once more.
 func (p *supervisor) book(t *ticket) stage {
 	l := &p.core.ledger
-	l.arrived(t.promised, t.work.created)
+	l.arrived(t.stream.row, t.promised, t.work.created)
 	t.promised = 0
 	if !t.failed {
 		return commit

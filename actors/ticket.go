@@ -9,36 +9,61 @@ import (
 	"github.com/metalloc/metalloc/streams"
 )
 
-// ticket is a malloc that could not be served in one turn: a busy stream, or a
+// ticket is a request that could not be served in one turn: a busy stream, or a
 // miss on its way through supervisor and metal actor. Each stage is a turn of
 // its own; between them nobody holds anything but the ticket.
 //
 //	stream: look ─▶ supervisor: promise ─▶ metal: serve ─▶ supervisor: book ─▶ stream: commit
-//	                    │ ▲ too much               │ device failed
+//	          ▲         │ ▲ too much               │ device failed               │ (next size)
+//	          └─────────┼─┼────────────────────────┼─────────────────────────────┘
 //	                    ▼ │ (once)                 ▼
-//	                  sweep the caches          supervisor: unbook ─▶ stream: abort (or once more)
+//	                  sweep the caches          supervisor: book ─▶ stream: abort (or once more)
+//
+// A request for several buffers takes its sizes one after the other and keeps
+// their places claimed; all are handed out in the last turn, or none.
 type ticket struct {
 	opBase
 	core   *Core
 	stream *Stream
-	size   int64
-	stage  stage
-	asked  bool  // the caches have been swept for this ticket
-	sweep  int64 // bytes to sweep from caches before the next stage
+	want
+	stage stage
 
-	sweepOver []*Stream // whose caches
-	failed    bool      // the device work was undone, err says why
+	asked     bool  // the caches have been swept for this ticket
+	pressed   bool  // the program's pressure hooks have been asked
+	sweep     int64 // bytes to sweep from caches before the next stage
+	sweepOver []*Stream
+	failed    bool // the device work was undone, err says why
 
-	plan     *streams.Plan
-	promised int64 // bytes that the ledger holds for it
-	work     work  // what the metal actor has done
-	give     runs  // pages of settled blocks that go back to the device
+	entered  []*streams.Plan // sizes that have their memory
+	plan     *streams.Plan   // of the next size
+	promised int64           // bytes that the ledger holds for it
+	work     work            // what the metal actor has done for it
+	missed   bool            // the device was needed
+	give     runs            // pages that go back to the device
 
 	gate  seam.Gate
 	reply *PID // who asked by message; nil: a goroutine waits at the gate
 	state atomic.Uint32
-	buf   Buffer
+	bufs  []Buffer
 	err   error
+}
+
+// want is what a ticket asks for.
+type want struct {
+	op    string
+	sizes []int64
+	room  int64  // address space to keep behind the one buffer, bytes
+	grow  Buffer // the buffer to grow to the one size; none: zero
+	zero  bool
+	fresh bool  // set when the memory is new and zero already
+	site  *Site // where the call came from, if that is wanted
+}
+
+func (w *want) total() (n int64) {
+	for _, size := range w.sizes {
+		n += size
+	}
+	return n
 }
 
 type stage uint8
@@ -51,6 +76,7 @@ const (
 	book
 	commit
 	abort
+	press
 	done
 )
 
@@ -62,8 +88,8 @@ const (
 	abandoned
 )
 
-func (c *Core) newTicket(s *Stream, size int64) *ticket {
-	t := &ticket{core: c, stream: s, size: size}
+func (c *Core) newTicket(s *Stream, w want) *ticket {
+	t := &ticket{core: c, stream: s, want: w}
 	t.self = t
 	c.begin()
 	return t
@@ -105,7 +131,7 @@ func (t *ticket) broke(err error) {
 			t.failed, t.stage = true, undo
 			return
 		}
-		t.stream.answer(t, Buffer{}, err)
+		t.stream.answer(t, err)
 		t.stage = done
 	}
 }
@@ -115,6 +141,10 @@ func (t *ticket) hop(mayEnter bool) {
 		give := t.give
 		t.give = nil
 		t.core.giveBack(give, nil, mayEnter)
+	}
+	if t.stage == press {
+		t.press()
+		return
 	}
 	if t.sweep > 0 {
 		t.core.sweepFor(t, mayEnter)
@@ -132,28 +162,73 @@ func (t *ticket) hop(mayEnter bool) {
 	}
 }
 
-// finish tells whoever asked. A buffer that nobody wanted any more has gone back
+// finish tells whoever asked. Buffers that nobody wanted any more have gone back
 // to the cache already.
 func (t *ticket) finish() {
 	core, reply := t.core, t.reply
-	if reply != nil {
-		core.sys.Root.Send(reply, MallocReply{Buffer: t.buf, Err: t.err})
-	} else {
+	switch {
+	case reply == nil:
 		t.gate.Open()
+	case t.zero && t.err == nil: // may take long: not in the turn that this may be
+		core.seam.Go(func() {
+			buf, err := t.buffer()
+			core.sys.Root.Send(reply, MallocReply{Buffer: buf, Err: err})
+			core.end()
+		})
+		return
+	default:
+		buf, err := t.buffer()
+		core.sys.Root.Send(reply, MallocReply{Buffer: buf, Err: err})
 	}
 	core.end()
 }
 
-// wait returns what became of the ticket; if ctx ends first it is abandoned, and
-// whatever it gets later goes to the cache.
-func (t *ticket) wait(ctx context.Context) (Buffer, error) {
+// buffer is the answer to a request for one.
+func (t *ticket) buffer() (Buffer, error) {
+	if t.err != nil {
+		return Buffer{}, t.err
+	}
+	b := t.bufs[0]
+	if t.zero && !t.fresh {
+		if err := t.core.zero(b); err != nil {
+			_ = b.Free()
+			return Buffer{}, err
+		}
+	}
+	return b, nil
+}
+
+// wait returns when the ticket is answered. If ctx ends first it is abandoned,
+// and whatever it gets later goes to the cache.
+func (t *ticket) wait(ctx context.Context) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	t.gate = t.core.seam.NewGate()
+	t.hop(true)
 	if err := t.gate.WaitContext(ctx); err == nil {
-		return t.buf, t.err
+		return t.err
 	} else if t.state.CompareAndSwap(waiting, abandoned) {
-		return Buffer{}, t.core.fail("malloc", t.stream, t.size, err, false)
+		return t.core.fail(t.op, t.stream, t.total(), err, false)
 	}
 	t.gate.Wait() // it was answered a moment ago
-	return t.buf, t.err
+	return t.err
+}
+
+// press asks the program to drop what it can do without, outside any turn, and
+// starts over.
+func (t *ticket) press() {
+	t.stage, t.pressed, t.asked = look, true, false
+	t.core.seam.Go(func() {
+		need := t.total()
+		for _, ask := range t.core.hooks {
+			need -= max(0, ask(need))
+			if need <= 0 {
+				break
+			}
+		}
+		t.hop(true)
+	})
 }
 
 // work is what the metal actor has done for a ticket so far: after a failure it

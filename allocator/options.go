@@ -13,44 +13,70 @@ import (
 // Option changes what Open does. Of an option given twice the last counts. The
 // defaults are MLX's: memory limit min(1.5 × working set, 0.95 × memory), cache
 // limit as the memory limit, wired limit 0, policy Guide.
-type Option func(*actors.Config)
+type Option func(*config)
+
+type config struct {
+	actors.Config
+	fromEnv func(string) (string, bool) // nil: not asked for
+	err     error
+}
 
 // WithMemoryLimit bounds reserved, bytes; NoLimit and DefaultLimit are limits too.
-func WithMemoryLimit(n int64) Option { return func(c *actors.Config) { c.MemoryLimit = n } }
+func WithMemoryLimit(n int64) Option { return func(c *config) { c.MemoryLimit = n } }
 
 // WithCacheLimit bounds the cache, bytes; 0 gives freed memory back at once.
-func WithCacheLimit(n int64) Option { return func(c *actors.Config) { c.CacheLimit = n } }
+func WithCacheLimit(n int64) Option { return func(c *config) { c.CacheLimit = n } }
 
 // WithWiredLimit bounds what is kept resident, bytes; over the working set Open
 // fails.
-func WithWiredLimit(n int64) Option { return func(c *actors.Config) { c.WiredLimit = n } }
+func WithWiredLimit(n int64) Option { return func(c *config) { c.WiredLimit = n } }
 
 // WithPolicy says what happens above the memory limit. Wait is not supported
 // yet: Open gives ErrUnsupported.
-func WithPolicy(p Policy) Option { return func(c *actors.Config) { c.Policy = p } }
+func WithPolicy(p Policy) Option { return func(c *config) { c.Policy = p } }
 
 // WithLogger receives what goes wrong without an error to a caller, and the
 // actor system's own log when Open makes one. Without it nothing is logged.
-func WithLogger(l *zap.Logger) Option { return func(c *actors.Config) { c.Logger = l } }
+func WithLogger(l *zap.Logger) Option { return func(c *config) { c.Logger = l } }
 
 // WithActorSystem runs the actors in the program's own system, which Close then
 // leaves running. A system costs about 2.5 MiB: a program with several runtimes
 // shares one (NewSystem).
-func WithActorSystem(s *actors.System) Option { return func(c *actors.Config) { c.System = s } }
+func WithActorSystem(s *actors.System) Option { return func(c *config) { c.System = s } }
+
+// WithZero has every buffer read as zero when it is handed out, at the cost of
+// writing it, unless its memory is new from a device that gives zeros. Open gives
+// ErrUnsupported where the host can't see the device's memory.
+func WithZero() Option { return func(c *config) { c.Zero = true } }
+
+// OnPressure has f asked, outside of any turn and on a goroutine of its own,
+// before a malloc is refused by a limit or because the device is full. f frees
+// what the program can do without, need bytes or what there is, and returns how
+// much it freed; then the malloc tries once more. f may call anything of the
+// runtime. Several are asked in the order of the options until enough is freed.
+func OnPressure(f func(need int64) (freed int64)) Option {
+	return func(c *config) { c.Config.OnPressure = append(c.Config.OnPressure, f) }
+}
 
 // WithSeam replaces the scheduler. It is for metalloc's own tests: its type
 // can't be named elsewhere.
-func WithSeam(s seam.Seam) Option { return func(c *actors.Config) { c.Seam = s } }
+func WithSeam(s seam.Seam) Option { return func(c *config) { c.Seam = s } }
 
 // Open starts a runtime on a device, which stays the caller's to close after the
 // runtime. ErrUnsupported for a device that neither maps pages nor gives
 // segments, ErrInvalidSize for a negative limit.
 func Open(dev metal.Device, opts ...Option) (*Runtime, error) {
-	cfg := actors.Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit}
+	cfg := config{Config: actors.Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit}}
 	for _, o := range opts {
 		o(&cfg)
 	}
-	core, err := actors.Start(dev, cfg)
+	if cfg.fromEnv != nil && dev != nil {
+		cfg.err = cfg.applyEnv(dev.Info())
+	}
+	if cfg.err != nil {
+		return nil, fmt.Errorf("allocator: open: %w", cfg.err)
+	}
+	core, err := actors.Start(dev, cfg.Config)
 	if err != nil {
 		return nil, fmt.Errorf("allocator: open: %w", err)
 	}
@@ -63,6 +89,20 @@ type StreamOption func(*actors.StreamConfig)
 // WithName names the stream in snapshots, logs and errors. The default is
 // "stream-<number>"; names need not differ.
 func WithName(name string) StreamOption { return func(c *actors.StreamConfig) { c.Name = name } }
+
+// WithTag marks the stream for accounting by owner; streams may share a tag.
+func WithTag(tag string) StreamOption { return func(c *actors.StreamConfig) { c.Tag = tag } }
+
+// WithStreamMemoryLimit bounds the stream's own reserved, bytes, beside the
+// runtime's limit and with the same policy: no tenant starves the others.
+func WithStreamMemoryLimit(n int64) StreamOption {
+	return func(c *actors.StreamConfig) { c.MemoryLimit = n }
+}
+
+// WithStreamCacheLimit bounds the stream's own cache, bytes.
+func WithStreamCacheLimit(n int64) StreamOption {
+	return func(c *actors.StreamConfig) { c.CacheLimit = n }
+}
 
 // WithHandle ties the stream to the driver's queue of that handle. Pages are then
 // given up only behind the work queued there, and RecordUse waits for it. Without

@@ -19,6 +19,10 @@ type (
 	AllocError = actors.AllocError
 	// LeakError is what Close returns while buffers live.
 	LeakError = actors.LeakError
+	// MallocOptions are what MallocWith can do beyond Malloc.
+	MallocOptions = actors.MallocOptions
+	// LiveBuffer is one buffer that somebody holds.
+	LiveBuffer = actors.LiveBuffer
 	// Policy says what happens above the memory limit.
 	Policy = actors.Policy
 )
@@ -41,6 +45,7 @@ var (
 	ErrInvalidSize   = actors.ErrInvalidSize
 	ErrDoubleFree    = actors.ErrDoubleFree
 	ErrForeignBuffer = actors.ErrForeignBuffer
+	ErrNoRoom        = actors.ErrNoRoom
 	ErrClosed        = actors.ErrClosed
 	ErrUnsupported   = actors.ErrUnsupported
 	ErrBusy          = actors.ErrBusy
@@ -66,7 +71,7 @@ type Runtime struct{ core *actors.Core }
 // NewStream opens a stream. ErrClosed after Close; a queue handle that the
 // device doesn't know is its error.
 func (r *Runtime) NewStream(opts ...StreamOption) (*Stream, error) {
-	var cfg actors.StreamConfig
+	cfg := actors.StreamConfig{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit}
 	for _, o := range opts {
 		o(&cfg)
 	}
@@ -131,6 +136,18 @@ func (r *Runtime) ClearCache() (released int64, err error) { return r.core.Clear
 
 // Snapshot is one consistent picture: totals, each stream, limits, the device.
 func (r *Runtime) Snapshot() telemetry.Snapshot { return r.core.Snapshot() }
+
+// LiveBuffers lists the live buffers of all streams, closed ones included. It
+// walks each stream's memory in its turn: for tests and reports.
+func (r *Runtime) LiveBuffers() []LiveBuffer { return r.core.LiveBuffers() }
+
+// TrackCallSites has each malloc from now on note where it was called, for
+// LiveBuffers, until stop is called. It slows mallocs down: for tests.
+func (r *Runtime) TrackCallSites() (stop func()) { return r.core.TrackCallSites() }
+
+// Settle waits until no freed memory waits for queued work any more, on any
+// stream; with ctx it ends early.
+func (r *Runtime) Settle(ctx context.Context) error { return r.core.Settle(ctx) }
 
 // Supervisor is the actor that the runtime-wide messages of package actors go
 // to. Valid until Close.

@@ -1,6 +1,9 @@
 package streams
 
-import "fmt"
+import (
+	"fmt"
+	"iter"
+)
 
 // Check recomputes everything from the blocks and compares. An error names the
 // first thing that is broken: the heap must then not hand out memory any more.
@@ -135,19 +138,20 @@ func (s *segment) checkPage(p *page, t pageSum) (cache, slack int64, err error) 
 	return p.cache, free - p.cache, nil
 }
 
-// Live counts the live blocks, by walking all of them.
-func (h *Heap) Live() (n int64) {
-	for _, z := range h.zones {
-		if z == nil {
-			continue
-		}
-		for _, s := range z.segs {
-			for b := s.first; b != nil; b = b.next {
-				if b.state == live {
-					n++
+// LiveBlocks are the live blocks, found by walking all of them.
+func (h *Heap) LiveBlocks() iter.Seq[*Block] {
+	return func(yield func(*Block) bool) {
+		for _, z := range h.zones {
+			if z == nil {
+				continue
+			}
+			for _, s := range z.segs {
+				for b := s.first; b != nil; b = b.next {
+					if b.state == live && !yield(b) {
+						return
+					}
 				}
 			}
 		}
 	}
-	return n
 }

@@ -34,6 +34,16 @@ type Plan struct {
 // gives whole segments it is the segment's size.
 func (p *Plan) Missing() int64 { return p.missing }
 
+// Fresh reports whether all the block's memory will be new from the device.
+func (p *Plan) Fresh() bool {
+	if p.Segment > 0 {
+		return true
+	}
+	page := p.heap.cfg.PageSize
+	under := roundUp(p.off+p.size, page) - p.off&^(page-1)
+	return p.grow == nil && p.missing == under && len(p.Moves) == 0
+}
+
 // Plan claims a place for a block that Malloc has missed. The heap's own free
 // pages go there first, least recently freed first.
 func (h *Heap) Plan(size, requested int64) *Plan {
@@ -56,6 +66,22 @@ func (h *Heap) Plan(size, requested int64) *Plan {
 	}
 	p.Moves = h.TakeFree(p.missing)
 	return p
+}
+
+// PlanFit is Plan, but claims the best fitting free block where there is one; the
+// plan then misses nothing.
+func (h *Heap) PlanFit(size, requested int64) *Plan {
+	h.flush()
+	zi := h.zoneOf(size)
+	if z := h.zones[zi]; z != nil {
+		if b := z.fit(size); b != nil {
+			z.removeFree(b)
+			h.splitFree(b, size)
+			b.state = claimed
+			return &Plan{heap: h, size: size, requested: requested, zone: zi, block: b, off: b.off}
+		}
+	}
+	return h.Plan(size, requested)
 }
 
 // chunkSize doubles with each segment of a zone, so that a stream needs few
@@ -114,20 +140,32 @@ func (p *Plan) Spans(rng metal.Range) []PageRun {
 	return runs
 }
 
-// Commit hands out the block. On a paged device handles holds one handle a page,
-// in the order of Spans; otherwise rng is the whole segment and handles its one
-// handle.
-func (p *Plan) Commit(rng metal.Range, handles []metal.Handle) *Block {
-	h := p.heap
+// Enter makes the pages that the device has mapped the heap's, and keeps the
+// place claimed. On a paged device handles holds one handle a page, in the order
+// of Spans; otherwise rng is the whole segment and handles its one handle.
+func (p *Plan) Enter(rng metal.Range, handles []metal.Handle) {
 	if p.block == nil {
 		p.claimNew(rng)
 	}
-	b := h.enterPages(p, handles)
+	p.block = p.heap.enterPages(p, handles)
+}
+
+// HandOut makes an entered plan's block live. A block that was to grow but has
+// been freed meanwhile gives nil, and the claim becomes cache.
+func (p *Plan) HandOut() *Block {
+	h, b := p.heap, p.block
+	p.block = nil
 	if p.grow != nil {
 		return h.extend(p, b)
 	}
 	h.handOut(b, p.requested)
 	return b
+}
+
+// Commit is Enter and HandOut.
+func (p *Plan) Commit(rng metal.Range, handles []metal.Handle) *Block {
+	p.Enter(rng, handles)
+	return p.HandOut()
 }
 
 // claimNew opens the segment that the plan asked for and claims its start.
@@ -152,7 +190,6 @@ func (p *Plan) claimNew(rng metal.Range) {
 // block proper.
 func (h *Heap) enterPages(p *Plan, handles []metal.Handle) *Block {
 	b := p.block
-	p.block = nil
 	s := b.seg
 	end := p.off + p.size
 	for i, last := s.pageIndex(b.off), s.pageIndex(end-1); i <= last; i++ {
@@ -163,14 +200,10 @@ func (h *Heap) enterPages(p *Plan, handles []metal.Handle) *Block {
 		pg.handle, handles = handles[0], handles[1:]
 		s.mapped++
 		start := i << s.shift
-		if p.off <= start && start+s.pageSize <= end { // the block's alone
-			pg.cache = s.pageSize
-			h.fig.Cache += s.pageSize
-		} else {
-			pg.cache = 0
-			h.fig.Slack += s.pageSize
-		}
+		alone := p.off <= start && start+s.pageSize <= end
+		pg.cache, pg.fresh = s.pageSize, !alone
 		pg.live, pg.pending, pg.stamp = 0, 0, 0
+		h.fig.Cache += s.pageSize
 	}
 	if b.off < p.off {
 		r := h.cut(b, p.off-b.off)

@@ -22,6 +22,7 @@ type page struct {
 	cache   int64        // free bytes counted as cache; the rest of the free ones is slack
 	pending int64        // of cache, bytes of pending blocks
 	stamp   uint64       // heap clock of the last free that touched it
+	fresh   bool         // nothing on it was handed out yet: all cache; what the first block leaves is slack
 }
 
 // pageAt gives the page with that index, growing the table: a segment may be
@@ -73,6 +74,12 @@ func (h *Heap) charge(b *Block) {
 }
 
 func (h *Heap) chargePage(p *page, n int64) {
+	if p.fresh {
+		p.fresh = false
+		h.fig.Cache -= p.cache
+		h.fig.Slack += p.cache
+		p.cache = 0
+	}
 	fromCache := min(n, p.cache-p.pending)
 	p.live += n
 	p.cache -= fromCache

@@ -23,7 +23,11 @@ type Figures struct {
 	Buffers int64 `json:"buffers"` // live buffers
 	Mallocs int64 `json:"mallocs"` // since start; zero-byte ones not counted
 	Frees   int64 `json:"frees"`
-	Misses  int64 `json:"misses"` // mallocs that needed the device
+	Misses  int64 `json:"misses"` // mallocs and grows that needed the device
+	Hits    int64 `json:"hits"`   // the other mallocs
+
+	Refusals int64 `json:"refusals"` // ended by a limit or a full device
+	Trims    int64 `json:"trims"`    // times that cache was given back
 }
 
 // Stream is one open stream's figures. The row with the empty name and ID 0 is
@@ -32,7 +36,10 @@ type Figures struct {
 type Stream struct {
 	ID   uint64 `json:"id"`
 	Name string `json:"name"`
+	Tag  string `json:"tag,omitempty"` // as the stream was opened with; for accounting by owner
 	Figures
+	MemoryLimit int64 `json:"memory_limit"` // the stream's own; math.MaxInt64: none
+	CacheLimit  int64 `json:"cache_limit"`
 }
 
 // Limits are the limits in force, in bytes, resolved.

@@ -1,0 +1,224 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/metalloc/metalloc/streams"
+)
+
+// This file is what a ticket does in its stream's turns.
+
+// look is a ticket's first stage, for each of its sizes: what the heap holds
+// already, or a plan.
+func (s *Stream) look(t *ticket) stage {
+	if s.closed || s.broken != nil {
+		s.drop(t)
+		return s.answer(t, s.refusal())
+	}
+	t.give = append(t.give, s.poll()...)
+	if len(t.entered) == 0 && t.grow.blk == nil && t.room == 0 {
+		if blks := s.hits(t.sizes); blks != nil {
+			return s.handOver(t, blks)
+		}
+	}
+	s.pass()
+	plan, err := s.plan(t)
+	if err != nil || plan == nil {
+		return s.answer(t, err)
+	}
+	t.plan, t.work, t.failed, t.err = plan, work{}, false, nil
+	t.work.moved = streams.SizeOf(plan.Moves)
+	s.settle(change{fromPool: -t.work.moved})
+	switch {
+	case plan.Missing() == 0:
+		return s.commit(t)
+	case plan.Missing() == t.work.moved:
+		t.missed = true
+		return serve
+	}
+	t.missed = true
+	return promise
+}
+
+// hits serves all sizes from the cache, or none.
+func (s *Stream) hits(sizes []int64) []*streams.Block {
+	blks := make([]*streams.Block, 0, len(sizes))
+	for _, size := range sizes {
+		blk := s.heap.Malloc(s.heap.Round(size), size)
+		if blk == nil {
+			for _, b := range blks {
+				s.heap.Free(b)
+			}
+			return nil
+		}
+		blks = append(blks, blk)
+	}
+	return blks
+}
+
+// plan claims a place for the ticket's next size. Nil without an error: it was
+// answered.
+func (s *Stream) plan(t *ticket) (*streams.Plan, error) {
+	size := t.sizes[len(t.entered)]
+	rounded := s.heap.Round(size)
+	switch {
+	case t.grow.blk != nil:
+		return s.planGrow(t, size, rounded)
+	case t.room > 0:
+		p := s.heap.PlanRoom(rounded, size, t.room)
+		if p == nil {
+			return nil, fmt.Errorf("room of %d bytes: %w: the device can't keep address space without memory", t.room, ErrUnsupported)
+		}
+		return p, nil
+	case len(t.sizes) > 1:
+		return s.heap.PlanFit(rounded, size), nil
+	}
+	return s.heap.Plan(rounded, size), nil
+}
+
+func (s *Stream) planGrow(t *ticket, size, rounded int64) (*streams.Plan, error) {
+	blk := t.grow.blk
+	switch {
+	case blk.Gen() != t.grow.gen:
+		return nil, ErrDoubleFree
+	case rounded < blk.Size():
+		return nil, fmt.Errorf("grow to %d bytes: %w: the buffer takes %d", size, ErrInvalidSize, blk.Size())
+	case rounded == blk.Size():
+		s.heap.Resize(blk, size)
+		s.settle(change{})
+		s.deliver(t, []*streams.Block{blk})
+		return nil, nil
+	case s.growing[blk]:
+		return nil, fmt.Errorf("%w: another Grow is under way", ErrBusy)
+	}
+	p := s.heap.PlanGrow(blk, rounded, size)
+	if p == nil {
+		return nil, ErrNoRoom
+	}
+	if s.growing == nil {
+		s.growing = map[*streams.Block]bool{}
+	}
+	s.growing[blk] = true
+	return p, nil
+}
+
+// commit is a size's last stage when the device has done its part.
+func (s *Stream) commit(t *ticket) stage {
+	plan := t.plan
+	t.plan = nil
+	t.fresh = s.core.info.Zeroed && plan.Fresh()
+	plan.Enter(t.work.rng, t.work.handles)
+	t.entered = append(t.entered, plan)
+	s.settle(change{fromPool: t.work.moved + t.work.created})
+	t.work = work{}
+	if len(t.entered) < len(t.sizes) {
+		return s.look(t)
+	}
+	blks := make([]*streams.Block, 0, len(t.entered))
+	for _, p := range t.entered {
+		if blk := p.HandOut(); blk != nil {
+			blks = append(blks, blk)
+		}
+	}
+	t.entered = nil
+	if t.grow.blk != nil {
+		return s.grown(t, blks)
+	}
+	return s.handOver(t, blks)
+}
+
+// grown ends a Grow.
+func (s *Stream) grown(t *ticket, blks []*streams.Block) stage {
+	delete(s.growing, t.grow.blk)
+	if len(blks) == 0 {
+		s.settle(change{misses: misses(t)})
+		return s.answer(t, ErrDoubleFree)
+	}
+	s.settle(change{misses: misses(t), grew: true})
+	s.deliver(t, blks)
+	return done
+}
+
+func misses(t *ticket) int64 {
+	if t.missed {
+		return 1
+	}
+	return 0
+}
+
+// handOver gives the blocks to whoever asked; if nobody wants them any more they
+// go to the cache.
+func (s *Stream) handOver(t *ticket, blks []*streams.Block) stage {
+	s.taken = blks
+	c := change{mallocs: int64(len(blks)), misses: misses(t)}
+	if s.closed {
+		s.answer(t, ErrClosed)
+	}
+	if !s.deliver(t, blks) {
+		for _, b := range blks {
+			s.heap.Free(b)
+		}
+		c.mallocs = 0
+	}
+	s.taken = nil
+	if excess := s.settle(c); excess > 0 {
+		t.give = append(t.give, s.trim(excess)...)
+	}
+	if s.closed {
+		t.give = append(t.give, s.surrender()...)
+	}
+	return done
+}
+
+// deliver answers with buffers, unless the ticket was answered or abandoned.
+func (s *Stream) deliver(t *ticket, blks []*streams.Block) bool {
+	if !t.state.CompareAndSwap(waiting, answered) {
+		return false
+	}
+	t.err = nil // of an earlier try
+	t.bufs = make([]Buffer, len(blks))
+	for i, b := range blks {
+		t.bufs[i] = Buffer{s: s, blk: b, gen: b.Gen(), addr: b.Addr(), size: t.sizes[i]}
+		s.noteSite(b, t.site)
+	}
+	return true
+}
+
+// answer ends a ticket without a buffer.
+func (s *Stream) answer(t *ticket, err error) stage {
+	if err != nil && t.state.CompareAndSwap(waiting, answered) {
+		refused := errors.Is(err, ErrLimitExceeded) || errors.Is(err, ErrOutOfMemory)
+		if refused {
+			s.settle(change{refusals: 1})
+		}
+		t.err = s.core.fail(t.op, s, t.total(), err, refused)
+	}
+	return done
+}
+
+// abort is a ticket's last stage when the limit or the device has said no; or
+// its first again, if only now caches are swept or the program is asked.
+func (s *Stream) abort(t *ticket) stage {
+	s.drop(t)
+	switch {
+	case t.sweep > 0:
+		return look
+	case len(s.core.hooks) > 0 && !t.pressed && (errors.Is(t.err, ErrLimitExceeded) || errors.Is(t.err, ErrOutOfMemory)):
+		return press
+	}
+	return s.answer(t, t.err)
+}
+
+// drop gives back the places that the ticket has claimed.
+func (s *Stream) drop(t *ticket) {
+	if t.plan != nil {
+		t.plan.Abort()
+	}
+	for _, p := range t.entered {
+		p.Abort()
+	}
+	t.plan, t.entered = nil, nil
+	delete(s.growing, t.grow.blk)
+	s.settle(change{})
+}
