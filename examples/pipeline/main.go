@@ -82,6 +82,13 @@ func run(ctx context.Context, out io.Writer) (err error) {
 }
 
 func (p *pipeline) run(ctx context.Context) (sum int, err error) {
+	// What the last stage needs it takes first: if it had to wait for memory that the
+	// stages before it hold, and they for its frees, nobody would ever get on.
+	results, err := p.reduce.MallocWith(ctx, batches, allocator.MallocOptions{Zero: true})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, results.Free()) }()
 	loaded, transformed := make(chan allocator.Buffer, batches), make(chan allocator.Buffer, batches)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { // makes the buffers that transform frees
@@ -111,24 +118,20 @@ func (p *pipeline) run(ctx context.Context) (sum int, err error) {
 		}
 		return nil
 	})
-	g.Go(func() error { // keeps one result a batch until the end
-		var results []allocator.Buffer
-		defer func() { _ = allocator.FreeAll(results) }()
-		for b := range transformed {
-			r, err := p.malloc(ctx, p.reduce, 1)
-			if err != nil {
-				return err
+	g.Go(func() error {
+		for i := 0; ; i++ {
+			b, ok := <-transformed
+			if !ok {
+				return nil
 			}
-			results = append(results, r)
 			for _, x := range b.Bytes() {
-				r.Bytes()[0] += x
+				results.Bytes()[i] += x
 			}
-			sum += int(r.Bytes()[0])
+			sum += int(results.Bytes()[i])
 			if err := p.free(b); err != nil {
 				return err
 			}
 		}
-		return nil
 	})
 	err = g.Wait()
 	return sum, err
