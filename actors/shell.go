@@ -19,14 +19,14 @@ type shell struct {
 	mb    *turn.Mailbox
 	pid   *PID
 	over  seam.Gate   // opened when the actor has stopped
-	gone  atomic.Bool // stopped: after guards the state
-	after atomic.Bool // taken by whoever is in; a lock that waits through the seam
+	gone  atomic.Bool // stopped
+	after seam.Gate   // the lock of a stopped actor's state: whoever passes opens it again
 }
 
 func (a *shell) init(c *Core) {
 	a.core = c
 	a.mb = turn.New(c.seam)
-	a.over = c.seam.NewGate()
+	a.over, a.after = c.seam.NewGate(), c.seam.NewGate()
 }
 
 // spawn starts the actor. The same instance comes back after a restart: its
@@ -45,9 +45,10 @@ func (a *shell) stop() {
 	a.over.Wait()
 }
 
-// stopped is for the actor's Receive: from now on the mutex guards the state.
+// stopped is for the actor's Receive: from now on the lock guards the state.
 func (a *shell) stopped() {
 	a.gone.Store(true)
+	a.after.Open()
 	a.over.Open()
 }
 
@@ -111,8 +112,13 @@ func (a *shell) send(o op, mayEnter bool) {
 		o.hop(true)
 		return
 	}
-	if a.mb.Post(o) != nil {
+	if a.mb.Post(o) == nil {
+		return
+	}
+	if mayEnter {
 		a.sendAfter(o)
+	} else {
+		a.core.seam.Go(func() { a.sendAfter(o) })
 	}
 }
 
@@ -139,10 +145,8 @@ func (a *shell) sendAfter(o op) {
 }
 
 func (a *shell) afterwards(f func()) (err error) {
-	for !a.gone.Load() || !a.after.CompareAndSwap(false, true) {
-		a.core.seam.Yield()
-	}
-	defer a.after.Store(false)
+	a.after.Wait()
+	defer a.after.Open()
 	defer func() {
 		if v := recover(); v != nil {
 			err = &turn.PanicError{Value: v}

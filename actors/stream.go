@@ -20,24 +20,32 @@ type Stream struct {
 
 	// The turn's.
 	heap     *streams.Heap
+	shut     bool // no more mallocs: Close is coming
 	closed   bool
 	broken   error          // why the stream hands out nothing more
 	takenOne *streams.Block // handed out by the heap, but not to anyone yet
 	taken    []*streams.Block
 	growing  map[*streams.Block]bool // by a ticket under way
 	sites    map[*streams.Block]*Site
+	plans    int // misses under way, which may add memory
 	passages []passage
 	watched  map[metal.Mark]struct{}
 	clearTo  uint64 // pages freed up to this clock go back as soon as they may
 }
 
-// StreamConfig is what a stream is opened with.
+// StreamConfig is what a stream is opened with. The zero value works.
 type StreamConfig struct {
-	Name        string      // empty: "stream-<id>"
-	Tag         string      // for accounting by owner; streams may share one
-	Queue       metal.Queue // the driver's handle of the stream; 0: none
-	MemoryLimit int64       // bounds the stream's reserved, bytes; DefaultLimit: none
-	CacheLimit  int64       // bounds the stream's cache, bytes; DefaultLimit: none
+	Name   string        // empty: "stream-<id>"
+	Tag    string        // for accounting by owner; streams may share one
+	Queue  metal.Queue   // the driver's handle of the stream; 0: none
+	Limits *StreamLimits // the stream's own; nil: none
+}
+
+// StreamLimits bound one stream beside the runtime's limits, bytes; NoLimit and
+// DefaultLimit: not.
+type StreamLimits struct {
+	Memory int64 // bounds reserved
+	Cache  int64
 }
 
 // NewStream opens a stream. ErrClosed once Close was called.
@@ -46,24 +54,27 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 	if s.name == "" {
 		s.name = fmt.Sprintf("stream-%d", s.id)
 	}
-	if c.marker != nil && s.queue != 0 {
-		if _, err := c.marker.Record(s.queue); err != nil {
+	if c.marks != nil && s.queue != 0 {
+		if _, err := c.marks.record(s.queue); err != nil {
 			return nil, fmt.Errorf("stream %q: queue %#x: %w", s.name, s.queue, err)
 		}
 	}
 	s.heap = streams.New(streams.Config{
 		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer,
 	})
-	memory, err := resolve("stream's memory limit", cfg.MemoryLimit, NoLimit)
-	if err != nil {
-		return nil, err
+	s.row = &row{id: s.id, name: s.name, tag: s.tag, memoryLimit: NoLimit, cacheLimit: NoLimit}
+	if l := cfg.Limits; l != nil {
+		var err error
+		if s.row.memoryLimit, err = resolve("stream's memory limit", l.Memory, NoLimit); err != nil {
+			return nil, err
+		}
+		if s.row.cacheLimit, err = resolve("stream's cache limit", l.Cache, NoLimit); err != nil {
+			return nil, err
+		}
 	}
-	cache, err := resolve("stream's cache limit", cfg.CacheLimit, NoLimit)
-	if err != nil {
-		return nil, err
-	}
-	s.row = &row{id: s.id, name: s.name, tag: s.tag, memoryLimit: memory, cacheLimit: cache}
 	s.init(c)
+	c.begin() // Close must not meet a stream that is admitted but not spawned
+	defer c.end()
 	call := c.newCall(func(k *call) { k.err = k.stream.core.sup.admit(k.stream) })
 	defer c.freeCall(call)
 	call.stream = s
@@ -124,7 +135,7 @@ func (s *Stream) mallocInTurn(size, rounded int64) (b Buffer, t *ticket, err err
 		}
 		b, err = Buffer{}, s.core.fail("malloc", s, size, err, false)
 	}()
-	if s.closed || s.broken != nil {
+	if s.shut || s.broken != nil {
 		err = s.refusal()
 	} else if blk := s.heap.Malloc(rounded, size); blk != nil {
 		s.takenOne = blk
@@ -164,11 +175,12 @@ func (s *Stream) mallocOdd(size int64) (Buffer, error) {
 
 // checkSize names what is wrong with a size that no block can have.
 func (c *Core) checkSize(size int64) error {
-	if size < 0 {
+	align := max(c.info.Alignment, streams.Unit)
+	switch most := c.maxBlock(); {
+	case size < 0:
 		return fmt.Errorf("size %d: %w: expected bytes ≥ 0", size, ErrInvalidSize)
-	}
-	if size > c.maxBlock() {
-		return fmt.Errorf("size %d: %w, %d bytes", size, ErrTooLarge, c.maxBlock())
+	case size > most || (size+align-1)&^(align-1) > most:
+		return fmt.Errorf("size %d, rounded up: %w, %d bytes", size, ErrTooLarge, most)
 	}
 	return nil
 }
@@ -176,9 +188,9 @@ func (c *Core) checkSize(size int64) error {
 // maxBlock is the device's largest buffer, bytes.
 func (c *Core) maxBlock() int64 {
 	if c.info.MaxBuffer > 0 {
-		return min(c.info.MaxBuffer, c.info.Memory)
+		return min(c.info.MaxBuffer, c.info.Memory, streams.MaxBlock)
 	}
-	return c.info.Memory
+	return min(c.info.Memory, streams.MaxBlock)
 }
 
 func (s *Stream) refusal() error {
@@ -204,6 +216,7 @@ func (s *Stream) free(b Buffer) error {
 		return s.core.fail("free", s, b.size, err, false)
 	}
 	if rs != nil {
+		defer s.core.end() // takeBack has begun it
 		s.core.await(rs)
 		if s.gone.Load() {
 			s.core.retire(s)

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 
 	"github.com/metalloc/metalloc/metal"
 )
@@ -11,11 +12,11 @@ import (
 // Synchronize waits until the stream's queue has passed this point; with ctx it
 // ends early. A stream without a queue returns at once.
 func (s *Stream) Synchronize(ctx context.Context) error {
-	m := s.core.marker
+	m := s.core.marks
 	if m == nil || s.queue == 0 {
 		return nil
 	}
-	mark, err := m.Record(s.queue)
+	mark, err := m.record(s.queue)
 	if err != nil {
 		return s.core.fail("synchronize", s, 0, err, false)
 	}
@@ -25,7 +26,7 @@ func (s *Stream) Synchronize(ctx context.Context) error {
 	if err := s.core.waitMark(ctx, mark); err != nil {
 		return s.core.fail("synchronize", s, 0, err, false)
 	}
-	if _, err = m.Reached(mark); err != nil {
+	if _, err = m.reached(mark); err != nil {
 		return s.core.fail("synchronize", s, 0, err, false)
 	}
 	return nil
@@ -34,7 +35,9 @@ func (s *Stream) Synchronize(ctx context.Context) error {
 // waitMark returns when the mark is reached, its queue has failed or ctx ends.
 func (c *Core) waitMark(ctx context.Context, mark metal.Mark) error {
 	gate := c.seam.NewGate()
-	c.marker.Notify(mark, gate.Open)
+	if err := c.marks.notify(mark, gate.Open); err != nil {
+		return err
+	}
 	return gate.WaitContext(ctx)
 }
 
@@ -47,6 +50,8 @@ func (s *Stream) Close(ctx context.Context) error {
 	if ctx != nil && ctx.Err() != nil {
 		return s.core.fail("close", s, 0, ctx.Err(), false)
 	}
+	s.core.begin()
+	defer s.core.end()
 	c := s.core.newCall(func(c *call) {
 		if c.stream.closed {
 			c.err = ErrClosed
@@ -57,13 +62,24 @@ func (s *Stream) Close(ctx context.Context) error {
 	defer s.core.freeCall(c)
 	c.stream = s
 	s.do(c)
-	if c.err != nil {
+	if errors.Is(c.err, ErrClosed) {
 		return nil
 	}
 	s.core.await(c.runs)
 	s.stop()
 	s.core.retire(s)
+	if c.err != nil { // a panic; the stream has ended all the same
+		return s.core.fail("close", s, 0, c.err, false)
+	}
 	return nil
+}
+
+// refuse makes Malloc give ErrClosed from now on.
+func (s *Stream) refuse() {
+	c := s.core.newCall(func(c *call) { c.stream.shut = true })
+	defer s.core.freeCall(c)
+	c.stream = s
+	s.do(c)
 }
 
 // ActiveMemory is the bytes in the stream's live buffers now. Like every query

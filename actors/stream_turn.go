@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"errors"
 	"fmt"
 	"math"
 
@@ -24,8 +23,16 @@ func (s *Stream) settle(c change) (excess int64) {
 	return s.core.ledger.settle(s.row, s.heap.Figures(), c)
 }
 
+// leave passes pages that the heap has given up to the metal actor, which gets to
+// them when it is asked next, and books them.
+func (s *Stream) leave(rs runs, kept bool) []*leaving {
+	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	return s.core.metal.leave(rs, kept)
+}
+
 // takeBack frees a buffer. Pages that the cache limit doesn't let it keep are
-// returned; they have left the stream.
+// returned; they have left the stream. Close waits until the caller, who has
+// given them back, calls end.
 func (s *Stream) takeBack(b Buffer) (runs, error) {
 	if b.blk.Gen() != b.gen {
 		return nil, ErrDoubleFree
@@ -37,24 +44,28 @@ func (s *Stream) takeBack(b Buffer) (runs, error) {
 	delete(s.sites, b.blk)
 	s.heap.FreeBehind(b.blk, marks)
 	excess := s.settle(change{frees: 1})
+	var rs runs
 	switch {
 	case s.closed:
-		return s.surrender(), nil
+		rs = s.surrender()
 	case excess > 0:
-		return s.trim(excess), nil
+		rs = s.trim(excess)
 	}
-	return nil, nil
+	if rs != nil {
+		s.core.begin()
+	}
+	return rs, nil
 }
 
 // marksOf records where the other streams that use the block are now.
 func (s *Stream) marksOf(blk *streams.Block) (marks []metal.Mark, err error) {
-	if len(blk.Uses()) == 0 || s.core.marker == nil {
+	if len(blk.Uses()) == 0 || s.core.marks == nil {
 		return nil, nil
 	}
 	for _, q := range blk.Uses() {
-		m, err := s.core.marker.Record(q)
+		m, err := s.core.marks.record(q)
 		switch {
-		case errors.Is(err, ErrBusy): // being captured: can't be marked now
+		case unknown(err):
 			return nil, err
 		case err != nil: // a queue that has failed runs nothing more
 			s.core.log.Warn("queue can't be marked", zap.String("stream", s.name), zap.Error(err))
@@ -80,24 +91,28 @@ func (s *Stream) noteUse(b Buffer, other *Stream) error {
 // reached: a queue that has failed runs nothing more, so its marks count as
 // reached.
 func (s *Stream) reached(m metal.Mark) bool {
-	ok, err := s.core.marker.Reached(m)
+	ok, err := s.core.marks.reached(m)
 	if err != nil {
 		s.core.log.Warn("queue has failed", zap.String("stream", s.name), zap.Error(err))
 	}
-	return ok || err != nil
+	return ok || err != nil && !unknown(err)
 }
 
 // pass asks how far the stream's own queue is, and marks where it is now. Pages
 // are given up only behind it.
 func (s *Stream) pass() {
 	clock := s.heap.Clock()
-	if s.queue == 0 || s.core.marker == nil {
+	if s.queue == 0 || s.core.marks == nil {
 		s.heap.Pass(clock)
 		return
 	}
 	if n := len(s.passages); s.heap.Passed() < clock && (n == 0 || s.passages[n-1].clock < clock) {
-		if m, err := s.core.marker.Record(s.queue); err == nil {
+		m, err := s.core.marks.record(s.queue)
+		switch {
+		case err == nil:
 			s.passages = append(s.passages, passage{m, clock})
+		case !unknown(err): // a queue that has failed runs nothing more
+			s.heap.Pass(clock)
 		}
 	}
 	n := 0
@@ -115,7 +130,7 @@ func (s *Stream) poll() runs {
 		return nil
 	}
 	rs := s.heap.Settle(s.reached)
-	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.leave(rs, false)
 	return rs
 }
 
@@ -123,7 +138,8 @@ func (s *Stream) poll() runs {
 func (s *Stream) trim(n int64) runs {
 	s.pass()
 	rs := s.heap.ReduceCache(n)
-	s.settle(change{trims: 1, fromPool: -streams.SizeOf(rs)})
+	s.leave(rs, false)
+	s.settle(change{trims: 1})
 	s.watch()
 	return rs
 }
@@ -133,14 +149,14 @@ func (s *Stream) surrender() runs {
 	s.pass()
 	rs := s.heap.Clear()
 	s.clearTo = math.MaxUint64
-	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.leave(rs, false)
 	s.watch()
 	return rs
 }
 
 // retire closes the stream's books; its buffers are the runtime's from here on.
 func (s *Stream) retire() runs {
-	s.closed = true
+	s.shut, s.closed = true, true
 	rs := append(s.poll(), s.surrender()...)
 	s.core.ledger.close(s.row)
 	return rs
@@ -162,7 +178,8 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 		s.clearTo = max(s.clearTo, s.heap.Clock())
 	}
 	after := s.heap.Figures().Cache
-	s.settle(change{trims: 1, fromPool: -streams.SizeOf(taken)})
+	s.leave(taken, false)
+	s.settle(change{trims: 1})
 	if kind != sweepPages {
 		s.watch()
 	}
@@ -172,7 +189,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 // watch has the stream polled when a mark is reached that memory to be given
 // back waits for.
 func (s *Stream) watch() {
-	if s.core.marker == nil || s.core.ledger.cacheExcess(s.row) == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
+	if s.core.marks == nil || s.core.ledger.cacheExcess(s.row) == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
 		return
 	}
 	for _, m := range s.waits() {
@@ -183,7 +200,11 @@ func (s *Stream) watch() {
 			s.watched = map[metal.Mark]struct{}{}
 		}
 		s.watched[m] = struct{}{}
-		s.core.marker.Notify(m, func() { s.core.seam.Go(func() { s.send(newPolling(s, m), true) }) })
+		err := s.core.marks.notify(m, func() { s.core.background(func() { s.send(newPolling(s, m), true) }) })
+		if err != nil {
+			delete(s.watched, m)
+			s.core.log.Error("mark can't be watched", zap.String("stream", s.name), zap.Error(err))
+		}
 	}
 }
 
@@ -217,7 +238,7 @@ func (p *polling) step() {
 	s.pass()
 	if s.clearTo > 0 {
 		rs := s.heap.TakeOlder(s.clearTo)
-		s.settle(change{fromPool: -streams.SizeOf(rs)})
+		s.leave(rs, false)
 		p.give = append(p.give, rs...)
 	}
 	if excess := s.core.ledger.cacheExcess(s.row); excess > 0 {
@@ -231,9 +252,15 @@ func (p *polling) broke(err error) {
 }
 
 func (p *polling) hop(mayEnter bool) {
-	if p.give != nil {
-		p.stream.core.giveBack(p.give, nil, mayEnter)
+	s := p.stream
+	if len(p.give) == 0 {
+		return
 	}
+	s.core.giveBack(p.give, func(bool) {
+		if s.gone.Load() { // closed, and this may have been the last it had
+			s.core.background(func() { s.core.retire(s) })
+		}
+	}, mayEnter)
 }
 
 // restarted checks the state after a panic: what was handed out to nobody goes

@@ -28,8 +28,10 @@ type ticket struct {
 	want
 	stage stage
 
-	asked     bool  // the caches have been swept for this ticket
+	asked     bool  // the caches have been swept as far as the limits want it
+	swept     bool  // and altogether, since the device was full
 	pressed   bool  // the program's pressure hooks have been asked
+	again     bool  // after abort the ticket tries once more
 	sweep     int64 // bytes to sweep from caches before the next stage
 	sweepOver []*Stream
 	failed    bool // the device work was undone, err says why
@@ -42,7 +44,7 @@ type ticket struct {
 	give     runs            // pages that go back to the device
 
 	gate  seam.Gate
-	reply *PID // who asked by message; nil: a goroutine waits at the gate
+	reply *PID // who asked by message; without this and a gate nobody waits
 	state atomic.Uint32
 	bufs  []Buffer
 	err   error
@@ -118,19 +120,14 @@ func (t *ticket) step() {
 // broke: the present stage panicked. What it had taken is given back by the
 // stages that would have followed a device failure.
 func (t *ticket) broke(err error) {
-	t.err = err
-	switch t.stage {
-	case serve:
-		t.failed, t.stage = true, undo
-	case undo:
+	switch {
+	case t.stage == promise || t.stage == serve || t.stage == look && t.plan != nil:
+		t.err, t.failed, t.stage = err, true, undo
+	case t.stage == undo:
 		t.stage = book
-	case promise, book:
-		t.failed, t.stage = true, abort
-	default:
-		if t.plan != nil && t.stage == look {
-			t.failed, t.stage = true, undo
-			return
-		}
+	case t.stage == book:
+		t.err, t.failed, t.stage = err, true, abort
+	default: // it may have been answered already: then that stands
 		t.stream.answer(t, err)
 		t.stage = done
 	}
@@ -166,7 +163,11 @@ func (t *ticket) hop(mayEnter bool) {
 // to the cache already.
 func (t *ticket) finish() {
 	core, reply := t.core, t.reply
+	if s := t.stream; s.gone.Load() { // closed meanwhile
+		core.background(func() { core.retire(s) })
+	}
 	switch {
+	case reply == nil && t.gate == nil:
 	case reply == nil:
 		t.gate.Open()
 	case t.zero && t.err == nil: // may take long: not in the turn that this may be
@@ -218,7 +219,7 @@ func (t *ticket) wait(ctx context.Context) error {
 // press asks the program to drop what it can do without, outside any turn, and
 // starts over.
 func (t *ticket) press() {
-	t.stage, t.pressed, t.asked = look, true, false
+	t.stage, t.pressed, t.asked, t.swept = look, true, false, false
 	t.core.seam.Go(func() {
 		need := t.total()
 		for _, ask := range t.core.hooks {
@@ -237,7 +238,7 @@ type work struct {
 	rng      metal.Range    // of a new segment; Size 0: none
 	segment  metal.Segment  // taken whole; Size 0: none
 	handles  []metal.Handle // for the block's place: moved pages first, then new ones
-	unmapped int            // of the plan's moves
+	moves    []*leaving     // the plan's; empty once their handles are in handles
 	moved    int64          // bytes of the plan's moves; look sets it
 	released int64          // bytes that undo gave back
 	created  int64          // bytes of new ones

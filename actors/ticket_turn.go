@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/streams"
 )
 
@@ -12,7 +13,7 @@ import (
 // look is a ticket's first stage, for each of its sizes: what the heap holds
 // already, or a plan.
 func (s *Stream) look(t *ticket) stage {
-	if s.closed || s.broken != nil {
+	if s.shut || s.broken != nil {
 		s.drop(t)
 		return s.answer(t, s.refusal())
 	}
@@ -28,8 +29,12 @@ func (s *Stream) look(t *ticket) stage {
 		return s.answer(t, err)
 	}
 	t.plan, t.work, t.failed, t.err = plan, work{}, false, nil
+	s.plans++
 	t.work.moved = streams.SizeOf(plan.Moves)
-	s.settle(change{fromPool: -t.work.moved})
+	t.work.moves = s.leave(plan.Moves, true)
+	if plan.Reserve == 0 { // here, since the segment is the turn's
+		t.work.spans = plan.Spans(metal.Range{})
+	}
 	switch {
 	case plan.Missing() == 0:
 		return s.commit(t)
@@ -107,6 +112,7 @@ func (s *Stream) planGrow(t *ticket, size, rounded int64) (*streams.Plan, error)
 func (s *Stream) commit(t *ticket) stage {
 	plan := t.plan
 	t.plan = nil
+	s.plans--
 	t.fresh = s.core.info.Zeroed && plan.Fresh()
 	plan.Enter(t.work.rng, t.work.handles)
 	t.entered = append(t.entered, plan)
@@ -202,7 +208,8 @@ func (s *Stream) answer(t *ticket, err error) stage {
 func (s *Stream) abort(t *ticket) stage {
 	s.drop(t)
 	switch {
-	case t.sweep > 0:
+	case t.again:
+		t.again = false
 		return look
 	case len(s.core.hooks) > 0 && !t.pressed && (errors.Is(t.err, ErrLimitExceeded) || errors.Is(t.err, ErrOutOfMemory)):
 		return press
@@ -214,6 +221,7 @@ func (s *Stream) abort(t *ticket) stage {
 func (s *Stream) drop(t *ticket) {
 	if t.plan != nil {
 		t.plan.Abort()
+		s.plans--
 	}
 	for _, p := range t.entered {
 		p.Abort()

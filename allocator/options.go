@@ -96,12 +96,19 @@ func WithTag(tag string) StreamOption { return func(c *actors.StreamConfig) { c.
 // WithStreamMemoryLimit bounds the stream's own reserved, bytes, beside the
 // runtime's limit and with the same policy: no tenant starves the others.
 func WithStreamMemoryLimit(n int64) StreamOption {
-	return func(c *actors.StreamConfig) { c.MemoryLimit = n }
+	return func(c *actors.StreamConfig) { streamLimits(c).Memory = n }
 }
 
 // WithStreamCacheLimit bounds the stream's own cache, bytes.
 func WithStreamCacheLimit(n int64) StreamOption {
-	return func(c *actors.StreamConfig) { c.CacheLimit = n }
+	return func(c *actors.StreamConfig) { streamLimits(c).Cache = n }
+}
+
+func streamLimits(c *actors.StreamConfig) *actors.StreamLimits {
+	if c.Limits == nil {
+		c.Limits = &actors.StreamLimits{Memory: NoLimit, Cache: NoLimit}
+	}
+	return c.Limits
 }
 
 // WithHandle ties the stream to the driver's queue of that handle. Pages are then

@@ -71,7 +71,7 @@ type Runtime struct{ core *actors.Core }
 // NewStream opens a stream. ErrClosed after Close; a queue handle that the
 // device doesn't know is its error.
 func (r *Runtime) NewStream(opts ...StreamOption) (*Stream, error) {
-	cfg := actors.StreamConfig{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit}
+	var cfg actors.StreamConfig
 	for _, o := range opts {
 		o(&cfg)
 	}

@@ -9,15 +9,20 @@
 //	Wirer      pages kept resident
 //	Marker     points on the device's queues that can be polled and waited for
 //	Meter      what the device says it has given out
+//	Pressurer  word of memory getting short
 //
 // A device needs Pager or Segmenter; everything else is optional. All sizes are
 // bytes in int64. The runtime calls Pager, Segmenter and Wirer from one
-// goroutine at a time (the metal actor); Marker and Meter from any goroutine.
+// goroutine at a time (the metal actor); Marker, Meter and Pressurer from any
+// goroutine.
 //
 // Stable: the names in this package are part of metalloc's promised surface.
 package metal
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Info says what a device is. It does not change while the device is open.
 type Info struct {
@@ -69,9 +74,11 @@ type Pager interface {
 	// Release gives physical memory back to the device. Still mapped: ErrBusy.
 	Release(h Handle) error
 	// Map places handles one after the other from offset on and makes them
-	// readable and writable. All or nothing.
+	// readable and writable. All or nothing. ErrOutOfMemory where memory that was
+	// created turns out not to be there.
 	Map(r Range, offset int64, hs []Handle) error
-	// Unmap takes whole handles out of a range; they stay created.
+	// Unmap takes whole handles out of a range; they stay created. A page that is
+	// still wired: ErrBusy.
 	Unmap(r Range, offset, size int64) error
 }
 
@@ -87,14 +94,18 @@ type Segmenter interface {
 	// Alloc takes at least size bytes. ErrOutOfMemory, ErrTooLarge (over
 	// MaxBuffer).
 	Alloc(size int64) (Segment, error)
+	// Free gives a segment back. Still wired: ErrBusy.
 	Free(s Segment) error
 }
 
 // Wirer keeps memory resident. Addresses and sizes are those of whole mapped
-// pages or segments. Wiring does not nest: one Unwire undoes any number of Wires.
+// pages, any number side by side in one range, or of one whole segment; others
+// are ErrUnknownHandle or ErrInvalidSize. Wiring does not nest: one Unwire undoes
+// any number of Wires, and either is nil where there is nothing to do. What is
+// wired must be unwired before it is unmapped or freed.
 type Wirer interface {
 	// Wire returns ErrLimitExceeded, naming the system's limit, when the system
-	// refuses.
+	// refuses; nothing more is wired then than before.
 	Wire(addr uintptr, size int64) error
 	Unwire(addr uintptr, size int64) error
 }
@@ -139,6 +150,43 @@ type Usage struct {
 // Meter reports usage. Safe for concurrent use.
 type Meter interface {
 	Usage() (Usage, error)
+}
+
+// Level says how short memory is.
+type Level uint8
+
+// The levels, in ascending order.
+const (
+	Normal   Level = iota
+	Warn           // give back what is easily done without
+	Critical       // give back all that can be: programs may be killed next
+)
+
+func (l Level) String() string {
+	switch l {
+	case Normal:
+		return "normal"
+	case Warn:
+		return "warn"
+	case Critical:
+		return "critical"
+	}
+	return fmt.Sprintf("Level(%d)", uint8(l))
+}
+
+// Pressurer tells when the memory that a device takes from gets short, whoever
+// uses it. Safe for concurrent use.
+type Pressurer interface {
+	// WatchPressure has f called with the new level when it changes, and now and
+	// then again while it is above Normal, so that who gives back in steps goes on.
+	// It starts at Normal without a call. f is called on any goroutine, not by two
+	// at a time, and must not block, nor call stop or the device's Close.
+	//
+	// stop returns when f is not running and will not be called again; stopping
+	// again does nothing. Closing the device stops all watchers.
+	//
+	// ErrUnsupported where there is nothing to watch.
+	WatchPressure(f func(Level)) (stop func(), err error)
 }
 
 // Modeler is a device whose calls take modelled instead of real time.

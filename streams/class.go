@@ -11,8 +11,8 @@ const (
 	subBits    = 5 // 32 classes per power of two: a class is at most 1/32 wide
 	numClasses = 1152
 	bitWords   = numClasses / 64
-	// maxClassed is the largest size with a class of its own range: 64 TiB and more.
-	maxClassed = int64(1) << 50
+	// MaxBlock is the largest block that a heap can hand out, bytes.
+	MaxBlock = int64(1) << 50
 )
 
 // classOf gives the size class of a positive multiple of Unit. Classes rise with

@@ -7,7 +7,7 @@ package streams
 // PlanRoom is Plan for a block with at least that many bytes of room behind it.
 // Only devices that map pages can keep room; nil elsewhere.
 func (h *Heap) PlanRoom(size, requested, roomBytes int64) *Plan {
-	if h.cfg.PageSize == 0 || roomBytes > maxClassed-size {
+	if h.cfg.PageSize == 0 || roomBytes > MaxBlock-size {
 		return nil
 	}
 	h.flush()

@@ -71,7 +71,7 @@ func (h *Heap) Passed() uint64 { return h.passed }
 // Round gives the size that a block of size > 0 bytes takes, or 0 when it
 // overflows what a heap can count.
 func (h *Heap) Round(size int64) int64 {
-	if size > maxClassed-h.align {
+	if size > MaxBlock {
 		return 0
 	}
 	return (size + h.align - 1) &^ (h.align - 1)

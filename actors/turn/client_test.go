@@ -171,7 +171,7 @@ func (c *client) inline(v *visit) (err error) {
 func (c *client) post(how fate, wait bool) {
 	v := c.next(how)
 	if err := c.w.m.Post(v); err != nil {
-		if err != ErrStopped || !c.w.cut {
+		if !errors.Is(err, ErrStopped) || !c.w.cut {
 			c.w.t.Errorf("seed %d: Post: %v", c.w.seed, err)
 		}
 		return
@@ -189,7 +189,7 @@ func (c *client) judge(v *visit, err error) {
 	var pe *PanicError
 	switch {
 	case err == nil && v.how < crash:
-	case err == ErrStopped && c.w.cut:
+	case errors.Is(err, ErrStopped) && c.w.cut:
 	case errors.As(err, &pe) && v.how == crash && pe.Value == crash:
 	case errors.Is(err, ErrGoexit) && v.how == leave:
 	default:

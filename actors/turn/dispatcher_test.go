@@ -97,7 +97,7 @@ func TestDispatcherClose(t *testing.T) {
 	})
 }
 
-func TestDispatcherCloseUnused(t *testing.T) {
+func TestDispatcherCloseUnused(*testing.T) {
 	d := NewDispatcher(seam.Real, 1, 1)
 	d.Close()
 	d.Close()

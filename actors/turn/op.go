@@ -30,7 +30,7 @@ var (
 	ErrGoexit = errors.New("turn: handler called runtime.Goexit")
 )
 
-// PanicError: the handler didn't return. What it has done stays done; the
+// PanicError means that the handler didn't return. What it has done stays done; the
 // actor's supervisor decides what becomes of the actor.
 type PanicError struct {
 	Value any    // what was recovered, or ErrGoexit

@@ -16,13 +16,13 @@ func TestStopFailsWhatIsQueued(t *testing.T) {
 	require.False(t, b.m.Stopped())
 	system.Root.Stop(b.pid)
 	require.True(t, b.m.Stopped(), "from the post on")
-	require.Same(t, ErrStopped, b.m.Post(b.op("refused")))
+	require.ErrorIs(t, b.m.Post(b.op("refused")), ErrStopped)
 	b.m.Exit()
 	b.logged("Stopping", "Stopped", "a failed", "b failed")
-	require.Same(t, ErrStopped, op.err)
-	require.Same(t, ErrStopped, op2.err)
+	require.ErrorIs(t, op.err, ErrStopped)
+	require.ErrorIs(t, op2.err, ErrStopped)
 	require.False(t, b.m.Enter())
-	require.Same(t, ErrStopped, b.m.Post(b.op("refused")))
+	require.ErrorIs(t, b.m.Post(b.op("refused")), ErrStopped)
 	require.Zero(t, b.m.UserMessageCount())
 	require.Empty(t, b.d.scheduled)
 }
@@ -36,7 +36,7 @@ func TestPoisonPillStopsInOrder(t *testing.T) {
 	require.False(t, b.m.Stopped(), "the pill has yet to be reached")
 	b.m.Exit()
 	b.logged("a", "Stopping", "Stopped", "b failed")
-	require.Same(t, ErrStopped, b.m.Post(b.op("refused")))
+	require.ErrorIs(t, b.m.Post(b.op("refused")), ErrStopped)
 }
 
 // Each op is posted by a sender that has looked at the word, found the actor
@@ -73,7 +73,7 @@ func TestLatePostIsAnswered(t *testing.T) {
 			late.early = func() { meanwhile(b) }
 			require.NoError(t, b.m.Post(late))
 			b.logged("late failed")
-			require.Same(t, ErrStopped, late.err)
+			require.ErrorIs(t, late.err, ErrStopped)
 			require.Empty(t, b.d.scheduled)
 		})
 	}
@@ -89,7 +89,7 @@ func TestStopIsTakenBeforeItIsPublished(t *testing.T) {
 	b.m.sys.push(foreign(&actor.Stop{}))
 	b.m.Exit()
 	b.logged("Stopping", "Stopped", "a failed")
-	require.Same(t, ErrStopped, b.m.Post(b.op("refused")))
+	require.ErrorIs(t, b.m.Post(b.op("refused")), ErrStopped)
 	b.m.publish(sysPending | stopped)
 	b.logged()
 }
@@ -98,7 +98,7 @@ func TestStopBeforeStarted(t *testing.T) {
 	b := newRig(t)
 	b.post("a")
 	b.m.PostSystemMessage(&actor.Stop{})
-	require.Same(t, ErrStopped, b.m.Post(b.op("refused")))
+	require.ErrorIs(t, b.m.Post(b.op("refused")), ErrStopped)
 	b.spawn(restarts)
 	b.logged("Stopping", "Stopped", "a failed")
 }
@@ -122,7 +122,7 @@ func TestMessagesOutliveAFailedStop(t *testing.T) {
 	b.m.PostUserMessage("e")
 	b.logged("Restarting", "Started", "a", "c", "d", "e")
 	require.Zero(t, b.m.UserMessageCount())
-	require.Same(t, ErrStopped, b.m.Post(b.op("refused")), "stopped is for good")
+	require.ErrorIs(t, b.m.Post(b.op("refused")), ErrStopped, "stopped is for good")
 }
 
 // protoactor alone would build a new actor from a Restart that comes after Stop.

@@ -2,6 +2,7 @@ package turn
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"runtime"
@@ -87,7 +88,7 @@ func (w *world) live(steps int) {
 
 // check needs no turn: the actor has stopped and the clients have ended.
 func (w *world) check() {
-	if err := w.m.Post(&visit{}); err != ErrStopped {
+	if err := w.m.Post(&visit{}); !errors.Is(err, ErrStopped) {
 		w.t.Errorf("seed %d: Post to the stopped actor: %v", w.seed, err)
 	}
 	if w.stopped != 1 {

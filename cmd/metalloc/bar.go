@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"os"
 
 	"github.com/schollz/progressbar/v3"
@@ -11,14 +10,13 @@ import (
 // bar shows progress on a terminal. The zero bar shows nothing.
 type bar struct{ *progressbar.ProgressBar }
 
-// newBar gives a bar that shows nothing if w is no terminal.
-func newBar(w io.Writer, what string) bar {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+// newBar gives a bar on stderr; the zero bar if that is no terminal.
+func newBar(what string) bar {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return bar{}
 	}
 	return bar{progressbar.NewOptions64(1,
-		progressbar.OptionSetWriter(f),
+		progressbar.OptionSetWriter(os.Stderr),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionClearOnFinish(),

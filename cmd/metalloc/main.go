@@ -8,12 +8,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"strings"
 
@@ -26,29 +23,16 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
-
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
-	root := newRoot()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := newRoot().Execute()
 	if err == nil {
-		return 0
+		return
 	}
-	code = exitFailure
+	fmt.Fprintln(os.Stderr, "metalloc:", strings.ReplaceAll(err.Error(), "\n", "; ")) // joined errors have lines
 	var usage usageError
 	if errors.As(err, &usage) {
-		code = exitUsage
+		os.Exit(exitUsage)
 	}
-	line := strings.ReplaceAll(err.Error(), "\n", "; ") // joined errors
-	fmt.Fprintln(stderr, "metalloc:", line)             //nolint:errcheck // nobody is left to tell
-	return code
+	os.Exit(exitFailure)
 }
 
 // usageError is a command line that makes no sense.

@@ -37,11 +37,15 @@ func render(r *replay.Result) []byte {
 func streamsTable(r *replay.Result) string {
 	t := newTable(table.Row{"stream", "mallocs", "frees", "requested peak", "active peak", "reserved peak", "live"})
 	for _, s := range r.PerStream {
-		t.AppendRow(table.Row{streamName(s.Stream), count(s.Mallocs), count(s.Frees),
-			people(s.RequestedPeak), people(s.ActivePeak), people(s.ReservedPeak), s.LiveEnd})
+		t.AppendRow(table.Row{
+			streamName(s.Stream), count(s.Mallocs), count(s.Frees),
+			people(s.RequestedPeak), people(s.ActivePeak), people(s.ReservedPeak), s.LiveEnd,
+		})
 	}
-	t.AppendFooter(table.Row{"all", count(r.Mallocs), count(r.Frees),
-		people(r.RequestedPeak), people(r.ActivePeak), people(r.ReservedPeak), r.LiveEnd})
+	t.AppendFooter(table.Row{
+		"all", count(r.Mallocs), count(r.Frees),
+		people(r.RequestedPeak), people(r.ActivePeak), people(r.ReservedPeak), r.LiveEnd,
+	})
 	return t.Render()
 }
 

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -45,7 +47,7 @@ A SIZE is bytes: 12GiB (2^30), 1.5G (10^9), 4096.`,
 		Example: `  metalloc replay tests/testdata/traces/serve-4streams.pickle.gz
   metalloc replay --device sim --memory 24GiB --memory-limit 20GiB --json snapshot.pickle`,
 		Args: oneFile,
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args[0]) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -66,8 +68,8 @@ func oneFile(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func (f *replayFlags) run(cmd *cobra.Command, path string) error {
-	result, err := f.replay(cmd, path)
+func (f *replayFlags) run(ctx context.Context, path string) error {
+	result, err := f.replay(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -77,11 +79,11 @@ func (f *replayFlags) run(cmd *cobra.Command, path string) error {
 			return err
 		}
 	}
-	_, err = cmd.OutOrStdout().Write(out)
+	_, err = os.Stdout.Write(out)
 	return err
 }
 
-func (f *replayFlags) replay(cmd *cobra.Command, path string) (result *replay.Result, err error) {
+func (f *replayFlags) replay(ctx context.Context, path string) (result *replay.Result, err error) {
 	opts, err := f.options()
 	if err != nil {
 		return nil, err
@@ -95,7 +97,7 @@ func (f *replayFlags) replay(cmd *cobra.Command, path string) (result *replay.Re
 			err = closeErr
 		}
 	}()
-	bar := newBar(cmd.ErrOrStderr(), "reading "+filepath.Base(path))
+	bar := newBar("reading " + filepath.Base(path))
 	history, err := torch.ReadFile(path, bar.update)
 	bar.clear()
 	if err != nil {
@@ -105,7 +107,7 @@ func (f *replayFlags) replay(cmd *cobra.Command, path string) (result *replay.Re
 	if err != nil {
 		return nil, err
 	}
-	result, err = replay.Run(cmd.Context(), dev, history, opts...)
+	result, err = replay.Run(ctx, dev, history, opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,7 @@ func TestBadPeaks(t *testing.T) {
 func TestTooMuch(t *testing.T) {
 	trace := tracePath("serve-4streams")
 	requireRefused(t, exitFailure, []string{"event ", "out of device memory"}, "replay", "--device=sim", "--memory=64MiB", trace)
+	requireRefused(t, exitFailure, []string{"event 1 ", "larger than"}, "replay", "--device=sim", "--memory=64MiB", tracePath("train-gpt2"))
 	requireRefused(t, exitFailure, []string{"event ", "out of device memory"}, "replay", "--device=host", "--memory=64MiB", trace)
 	requireRefused(t, exitFailure, []string{"event ", "limit exceeded"}, "replay", "--memory-limit=300MiB", trace)
 	requireRefused(t, exitFailure, []string{"event ", "limit exceeded"}, "replay", "--memory-limit=300MiB", "--policy=refuse", "--json", trace)
@@ -122,6 +123,17 @@ func TestJSON(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestFreeWithoutItsMalloc(t *testing.T) {
+	path := filepath.Join("..", "..", "telemetry", "torch", "testdata", "protocol4.pickle")
+	r := replayed(t, path)
+	require.Equal(t, []int{11, 3, 1, 1}, []int{r.Events, r.Mallocs, r.Frees, r.Skipped})
+	require.EqualValues(t, 2, r.LiveEnd)
+	require.Nil(t, r.PyTorch)
+	stdout, _, code := metalloc(t, "replay", path)
+	require.Zero(t, code)
+	require.Contains(t, stdout, "1 without a malloc in the file skipped")
 }
 
 // Scripts read these; a change is one of the promised surface.

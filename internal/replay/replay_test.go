@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -105,6 +106,17 @@ func TestTooMuch(t *testing.T) {
 		require.Nil(t, r)
 		require.ErrorIs(t, err, allocator.ErrOutOfMemory)
 		require.ErrorContains(t, err, "event 2 (alloc of 41943040 bytes)")
+	})
+}
+
+func TestLargerThanTheDevice(t *testing.T) {
+	s := newStory(0).alloc(0, 65*mib)
+	onDevices(t, func(t *testing.T, dev device) {
+		r, err := Run(t.Context(), dev, &s.History)
+		require.Nil(t, r)
+		require.Error(t, err)
+		require.True(t, errors.Is(err, allocator.ErrTooLarge) || errors.Is(err, allocator.ErrOutOfMemory), err)
+		require.ErrorContains(t, err, "event 0 (alloc of 68157440 bytes)")
 	})
 }
 

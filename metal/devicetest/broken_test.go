@@ -32,6 +32,11 @@ const (
 	vagueTooLarge    bug = "calls it out of memory when a segment is too large"
 	countsMapped     bug = "counts mapped memory only"
 	countsPagesTwice bug = "counts a page too many when many are taken"
+	wiresAnything    bug = "wires what isn't there, too"
+	wiresNest        bug = "wants an Unwire for each Wire"
+	countsWires      bug = "counts what is wired again"
+	movesWired       bug = "unmaps and frees what is wired"
+	watchesClosed    bug = "watches pressure after Close"
 	queueZeroWaits   bug = "marks on queue zero are never reached"
 	reachedEarly     bug = "marks are reached at once"
 	reachedLate      bug = "marks are reached one piece late"
@@ -52,6 +57,8 @@ type broken struct {
 	ranges   []metal.Range
 	segments []metal.Segment
 	mapped   int64
+	wires    map[uintptr]int64
+	extra    int64 // counted as wired
 	notified atomic.Int64
 	reads    time.Duration
 }
@@ -130,6 +137,9 @@ func (d *broken) Map(r metal.Range, offset int64, hs []metal.Handle) error {
 }
 
 func (d *broken) Unmap(r metal.Range, offset, size int64) error {
+	if d.bug == movesWired {
+		_ = d.Device.Unwire(r.Addr+uintptr(offset), size)
+	}
 	err := d.Device.Unmap(r, offset, size)
 	if err == nil {
 		d.mapped = max(0, d.mapped-1)
@@ -151,13 +161,42 @@ func (d *broken) Alloc(size int64) (metal.Segment, error) {
 	return s, d.confuse(vagueTooLarge, metal.ErrTooLarge, metal.ErrOutOfMemory, err)
 }
 
+func (d *broken) Wire(addr uintptr, size int64) error {
+	if d.bug == countsWires && d.wires[addr] > 0 {
+		d.extra += size
+	}
+	err := d.Device.Wire(addr, size)
+	if err == nil {
+		d.wires[addr]++
+	}
+	return d.hide(wiresAnything, metal.ErrInvalidSize, err)
+}
+
+func (d *broken) Unwire(addr uintptr, size int64) error {
+	d.wires[addr]--
+	if d.bug == wiresNest && d.wires[addr] > 0 {
+		return nil
+	}
+	d.wires[addr], d.extra = 0, 0
+	return d.Device.Unwire(addr, size)
+}
+
+func (d *broken) WatchPressure(f func(metal.Level)) (func(), error) {
+	stop, err := d.Device.WatchPressure(f)
+	return stop, d.hide(watchesClosed, metal.ErrClosed, err)
+}
+
 func (d *broken) Free(s metal.Segment) error {
+	if d.bug == movesWired {
+		_ = d.Device.Unwire(s.Addr, s.Size)
+	}
 	return d.hide(freesTwice, metal.ErrUnknownHandle, d.Device.Free(s))
 }
 
 func (d *broken) Usage() (metal.Usage, error) {
 	u, err := d.Device.Usage()
 	page := d.Device.Info().PageSize
+	u.Wired += d.extra
 	switch {
 	case d.bug == countsMapped:
 		u.Taken = min(u.Taken, d.mapped*page)

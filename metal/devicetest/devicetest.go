@@ -59,6 +59,9 @@ var checks = []check{
 	{"segmenter/contents", []capability{segmenter, hostVisible}, checkSegmentContents},
 	{"segmenter/random", []capability{segmenter}, checkRandomSegments},
 
+	{"wirer/pages", []capability{wirer, pager}, checkWiredPages},
+	{"wirer/segments", []capability{wirer, segmenter}, checkWiredSegments},
+
 	{"marker/queue zero", []capability{marker}, checkQueueZero},
 	{"marker/order", []capability{marker, softQueuer}, checkOrder},
 	{"marker/notify", []capability{marker, softQueuer}, checkNotify},
@@ -68,6 +71,7 @@ var checks = []check{
 
 	{"meter/pages", []capability{meter, pager}, checkMeteredPages},
 	{"meter/segments", []capability{meter, segmenter}, checkMeteredSegments},
+	{"pressurer/stop", []capability{pressurer}, checkPressure},
 	{"modeler/time", []capability{modeler}, checkModelledTime},
 }
 
@@ -90,9 +94,11 @@ type capability string
 const (
 	pager       capability = "Pager"
 	segmenter   capability = "Segmenter"
+	wirer       capability = "Wirer"
 	marker      capability = "Marker"
 	softQueuer  capability = "SoftQueuer"
 	meter       capability = "Meter"
+	pressurer   capability = "Pressurer"
 	modeler     capability = "Modeler"
 	hostVisible capability = "memory that the host can see"
 )
@@ -100,15 +106,17 @@ const (
 // subject is a device under test with its capabilities, nil where it lacks them.
 type subject struct {
 	rapid.TB
-	dev     metal.Device
-	info    metal.Info
-	page    int64
-	pager   metal.Pager
-	seg     metal.Segmenter
-	marker  metal.Marker
-	queues  metal.SoftQueuer
-	meter   metal.Meter
-	modeler metal.Modeler
+	dev       metal.Device
+	info      metal.Info
+	page      int64
+	pager     metal.Pager
+	seg       metal.Segmenter
+	wirer     metal.Wirer
+	marker    metal.Marker
+	queues    metal.SoftQueuer
+	meter     metal.Meter
+	pressurer metal.Pressurer
+	modeler   metal.Modeler
 }
 
 func newSubject(t rapid.TB, dev metal.Device) *subject {
@@ -116,9 +124,11 @@ func newSubject(t rapid.TB, dev metal.Device) *subject {
 	s.page = s.info.PageSize
 	s.pager, _ = dev.(metal.Pager)
 	s.seg, _ = dev.(metal.Segmenter)
+	s.wirer, _ = dev.(metal.Wirer)
 	s.marker, _ = dev.(metal.Marker)
 	s.queues, _ = dev.(metal.SoftQueuer)
 	s.meter, _ = dev.(metal.Meter)
+	s.pressurer, _ = dev.(metal.Pressurer)
 	s.modeler, _ = dev.(metal.Modeler)
 	return s
 }
@@ -127,9 +137,11 @@ func (s *subject) has(c capability) bool {
 	return map[capability]bool{
 		pager:       s.pager != nil,
 		segmenter:   s.seg != nil,
+		wirer:       s.wirer != nil,
 		marker:      s.marker != nil,
 		softQueuer:  s.queues != nil,
 		meter:       s.meter != nil,
+		pressurer:   s.pressurer != nil,
 		modeler:     s.modeler != nil,
 		hostVisible: s.info.HostVisible,
 	}[c]

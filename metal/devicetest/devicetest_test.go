@@ -13,7 +13,7 @@ import (
 func newBroken(t *testing.T, b bug) *broken {
 	d, err := sim.New(sim.Config{Memory: 1 << 30, MaxBuffer: 1 << 29})
 	require.NoError(t, err)
-	return &broken{Device: d, bug: b}
+	return &broken{Device: d, bug: b, wires: map[uintptr]int64{}}
 }
 
 func checkNamed(t *testing.T, name string) check {
@@ -56,6 +56,11 @@ func TestBrokenDevicesAreCaught(t *testing.T) {
 		{shortSegment, []string{"segmenter/sizes", "segmenter/random"}},
 		{countsMapped, []string{"meter/pages", "meter/segments", "pager/random"}},
 		{countsPagesTwice, []string{"pager/random", "segmenter/random"}},
+		{wiresAnything, []string{"wirer/pages", "wirer/segments"}},
+		{wiresNest, []string{"wirer/pages", "wirer/segments"}},
+		{countsWires, []string{"wirer/pages", "wirer/segments"}},
+		{movesWired, []string{"wirer/pages", "wirer/segments"}},
+		{watchesClosed, []string{"pressurer/stop"}},
 		{queueZeroWaits, []string{"marker/queue zero"}},
 		{reachedEarly, []string{"marker/order"}},
 		{reachedLate, []string{"marker/order"}},
@@ -99,6 +104,18 @@ func TestRightDevicePasses(t *testing.T) {
 	for _, c := range checks {
 		r := judge(c, newBroken(t, noBug))
 		require.False(t, r.Failed(), "%s: %v", c.name, r.log)
+	}
+}
+
+// TestRefusedWiringIsSkipped: a system that lets nothing be wired is no fault of
+// the device.
+func TestRefusedWiringIsSkipped(t *testing.T) {
+	for _, name := range []string{"wirer/pages", "wirer/segments"} {
+		d, err := sim.New(sim.Config{WireLimit: 1})
+		require.NoError(t, err)
+		r := judge(checkNamed(t, name), d)
+		require.False(t, r.Failed(), "%s: %v", name, r.log)
+		require.True(t, r.skipped, name)
 	}
 }
 

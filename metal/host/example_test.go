@@ -18,3 +18,11 @@ func ExampleOpen() {
 	// host 64 MiB
 	// <nil>
 }
+
+func ExampleExamine() {
+	r := host.Examine()
+	fmt.Println(r.MemAvailable, "of", r.MemTotal, "bytes are available;", r.Memlock)
+	for _, hint := range r.Hints {
+		fmt.Println("hint:", hint)
+	}
+}

@@ -17,11 +17,11 @@ type heapDevice struct {
 }
 
 func openHeap(opts []Option) (*heapDevice, error) {
-	total, err := totalMemory()
+	machine, err := machineLimits()
 	if err != nil {
 		return nil, err
 	}
-	c, err := newConfig(total, opts)
+	c, err := newConfig(machine, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -69,5 +69,10 @@ func (h heap) Give(addr uintptr, _ int64) error {
 	return nil
 }
 
-// Empty is for pages, which the heap has none of.
-func (h heap) Empty(uintptr, int64, int64) error { return nil }
+// Fill and what follows is for pages and wiring, which the heap has none of.
+
+func (h heap) Fill(uintptr, int64) error   { return nil }
+func (h heap) Empty(uintptr, int64) error  { return nil }
+func (h heap) Wire(uintptr, int64) error   { return metal.ErrUnsupported }
+func (h heap) Unwire(uintptr, int64) error { return metal.ErrUnsupported }
+func (h heap) Close() error                { return nil }

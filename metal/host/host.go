@@ -9,19 +9,25 @@
 //	defer dev.Close()
 //
 // and then allocator.Open(dev). On Linux the device maps pages of 2 MiB
-// ([metal.Pager]) and can also take whole segments ([metal.Segmenter]); elsewhere
-// it takes segments from the Go heap, which do not go back to the system at
-// once. Either is a [metal.Marker] with queues that the program drives itself
-// ([metal.SoftQueuer]), and a [metal.Meter] of what was taken here.
+// ([metal.Pager]), can also take whole segments ([metal.Segmenter]), keeps memory
+// resident ([metal.Wirer]) and tells when memory gets short ([metal.Pressurer]);
+// elsewhere it takes segments from the Go heap, which do not go back to the system
+// at once. Either is a [metal.Marker] with queues that the program drives itself
+// ([metal.SoftQueuer]), and a [metal.Meter].
 //
 // Memory is counted when it is taken, whether or not the program has touched it;
-// the system gives it on first touch. It lies outside what GOMEMLIMIT counts,
-// except on the Go heap.
+// the system gives it on first touch, unless asked to at once ([WithPopulate]). It
+// lies outside what GOMEMLIMIT counts, except on the Go heap, and on Linux outside
+// core dumps.
+//
+// On Linux the limits of control groups are kept: those of a container look like
+// a smaller machine. [Examine] tells what was found, and what is missing.
 package host
 
 import (
 	"fmt"
 	"runtime"
+	"unsafe"
 
 	"github.com/metalloc/metalloc/metal"
 )
@@ -44,12 +50,21 @@ type config struct {
 	memory    int64
 	hasMemory bool
 	clock     metal.Clock
+	hugePages bool
+	populate  bool
+	high      int64 // from where the system slows the program down
+}
+
+// limits are the machine's.
+type limits struct {
+	memory int64 // bytes; 0: unknown
+	high   int64 // from where the system slows the program down; noLimit: nowhere
 }
 
 // WithMemory lets the device give out n bytes at most, rounded down to whole
-// 2 MiB pages. More than the machine has: the machine's memory. Less than a page
-// is ErrInvalidSize. The default is all the machine's memory, or 4 GiB where
-// that can't be read.
+// 2 MiB pages. More than there is: all there is. Less than a page is
+// ErrInvalidSize. The default is the machine's memory or what its control groups
+// leave the program of it, or 4 GiB where that can't be read.
 func WithMemory(n int64) Option {
 	return func(c *config) { c.memory, c.hasMemory = n, true }
 }
@@ -60,10 +75,26 @@ func WithClock(clock metal.Clock) Option {
 	return func(c *config) { c.clock = clock }
 }
 
-// newConfig fills in what opts leave open. total is the machine's memory; 0:
-// unknown.
-func newConfig(total int64, opts []Option) (config, error) {
-	var c config
+// WithHugePages asks the system for huge pages of 2 MiB: fewer of the processor's
+// address translations are missed, but a byte touched costs a whole page. Nothing
+// changes where transparent huge pages are off ([Examine] tells) or unknown, as on
+// systems other than Linux.
+func WithHugePages() Option {
+	return func(c *config) { c.hugePages = true }
+}
+
+// WithPopulate has memory filled in when it is mapped or a segment is allocated,
+// not when it is first touched. Those calls take longer, and give ErrOutOfMemory
+// and change nothing where the system has too little available. On systems other
+// than Linux it does nothing.
+func WithPopulate() Option {
+	return func(c *config) { c.populate = true }
+}
+
+// newConfig fills in what opts leave open.
+func newConfig(machine limits, opts []Option) (config, error) {
+	c := config{high: machine.high}
+	total := machine.memory
 	for _, o := range opts {
 		o(&c)
 	}
@@ -89,14 +120,21 @@ func padding(addr, unit uintptr) uintptr { return -addr % unit }
 
 // info recommends three quarters of the memory as working set: the rest is for
 // the Go heap, other programs and the system's file cache. The share is arbitrary.
+// What the system slows the program down for is never recommended.
 func (c config) info() metal.Info {
 	return metal.Info{
 		Kind:        "host",
 		Name:        "host memory, " + runtime.GOOS + "/" + runtime.GOARCH,
 		Memory:      c.memory,
-		WorkingSet:  max(c.memory/4*3/pageSize*pageSize, pageSize),
+		WorkingSet:  max(min(c.memory/4*3, c.high)/pageSize*pageSize, pageSize),
 		Alignment:   alignment,
 		HostVisible: true,
 		Zeroed:      true,
 	}
+}
+
+// bytesAt is mapped memory. The detour keeps vet, which can't know that these
+// addresses don't move, from objecting.
+func bytesAt(addr uintptr, size int64) []byte {
+	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), size)
 }

@@ -7,59 +7,90 @@ import (
 
 // Device is the machine's memory. Safe for concurrent use.
 //
-// A range is readable and writable from Reserve on, so a stale slice into it
-// reads old bytes or zeros and never faults before Unreserve. A runtime that
-// promises its callers as much must keep its ranges until it closes; they cost
-// address space only. Create, Map and Release just count. Unmap gives the
-// contents back to the system, so they do not move along when a handle is mapped
-// elsewhere. Free unmaps a segment: a stale slice into it faults.
+// Address space is readable and writable from when it is handed out until Close,
+// also when it was given back: a stale slice reads old bytes or zeros and never
+// faults before Close. What is written through one takes memory that nobody
+// counts, and is found by whoever maps a page there next. Address space given back
+// is used again, zeroed, for later ranges and segments.
+//
+// Create and Release just count, as does Map without [WithPopulate]. Unmap gives
+// the contents back to the system, so they do not move along when a handle is
+// mapped elsewhere.
 //
 // Where the system was told never to overcommit (vm.overcommit_memory=2)
 // reserved space counts as used, and large ranges are refused.
 type Device struct {
 	*metal.SoftMarks
-	info metal.Info
-	book *pagebook.Book
+	info     metal.Info
+	book     *pagebook.Book
+	group    cgroup
+	watchers watchers
 }
 
 // Open returns a device that has taken nothing yet. Devices opened twice don't
 // know of each other.
 func Open(opts ...Option) (*Device, error) {
-	total, err := totalMemory()
+	machine, err := machineLimits()
 	if err != nil {
 		return nil, err
 	}
-	c, err := newConfig(total, opts)
+	c, err := newConfig(machine, opts)
 	if err != nil {
 		return nil, err
 	}
 	info := c.info()
 	info.PageSize = pageSize
+	group := findCgroup(systemFiles())
 	return &Device{
 		SoftMarks: metal.NewSoftMarks(c.clock),
 		info:      info,
+		group:     group,
 		book: pagebook.New(pagebook.Config{
 			Unit:      pageSize,
 			Memory:    c.memory,
 			MaxBuffer: c.memory,
-		}, mappings{}),
+		}, &mappings{
+			hugePages: c.hugePages,
+			populate:  c.populate,
+			room:      func() int64 { return readRoom(systemFiles(), group) },
+			memlock:   memlock,
+			populated: populateMemory,
+		}),
 	}, nil
 }
 
-// Info implements [metal.Device].
+// Info implements [metal.Device]. Memory and WorkingSet are what limits of the
+// machine and of control groups were at Open.
 func (d *Device) Info() metal.Info { return d.info }
 
-// Close implements [metal.Device]. Marks and queues go on working.
-func (d *Device) Close() error { return d.book.Close() }
+// Close implements [metal.Device]. All addresses ever handed out fault from then
+// on. Marks and queues go on working. It waits for watchers of pressure that are
+// being told something.
+func (d *Device) Close() error {
+	if err := d.book.Close(); err != nil {
+		return err
+	}
+	d.watchers.close()
+	return nil
+}
 
-// Usage implements [metal.Meter]. Available is what is left of Info's Memory, not
-// what the system has free.
-func (d *Device) Usage() (metal.Usage, error) { return d.book.Usage() }
+// Usage implements [metal.Meter]. Available is the least of what is left of
+// Info's Memory, of what the system says programs can take, and of the room in
+// the control group, file cache that it hasn't used lately included. Memory that
+// is taken but was never touched is still available to the system. It reads some
+// files in /proc and /sys, which takes a hundred microseconds or two.
+func (d *Device) Usage() (metal.Usage, error) {
+	u, err := d.book.Usage()
+	if err == nil {
+		u.Available = min(u.Available, readRoom(systemFiles(), d.group))
+	}
+	return u, err
+}
 
 // Reserve implements [metal.Pager].
 func (d *Device) Reserve(size int64) (metal.Range, error) { return d.book.Reserve(size) }
 
-// Unreserve implements [metal.Pager]. The addresses fault from then on.
+// Unreserve implements [metal.Pager].
 func (d *Device) Unreserve(r metal.Range) error { return d.book.Unreserve(r) }
 
 // Create implements [metal.Pager].
@@ -71,7 +102,7 @@ func (d *Device) Release(h metal.Handle) error {
 	return err
 }
 
-// Map implements [metal.Pager].
+// Map implements [metal.Pager]. [WithPopulate] makes it fill in the memory.
 func (d *Device) Map(r metal.Range, offset int64, hs []metal.Handle) error {
 	return d.book.Map(r, offset, hs)
 }
@@ -87,3 +118,14 @@ func (d *Device) Alloc(size int64) (metal.Segment, error) { return d.book.Alloc(
 
 // Free implements [metal.Segmenter].
 func (d *Device) Free(s metal.Segment) error { return d.book.Free(s) }
+
+// Wire implements [metal.Wirer] by mlock, which also fills in the memory: in a
+// control group without room for it the system kills the program, as it does when
+// memory is touched. ErrLimitExceeded tells how far RLIMIT_MEMLOCK goes, what of
+// it is used, and how to raise it. Wiring page by page in patterns splits the
+// mapping; there is a limit on that, too (vm.max_map_count).
+func (d *Device) Wire(addr uintptr, size int64) error { return d.book.Wire(addr, size) }
+
+// Unwire implements [metal.Wirer]. The memory stays where it is, until the system
+// wants it.
+func (d *Device) Unwire(addr uintptr, size int64) error { return d.book.Unwire(addr, size) }

@@ -4,7 +4,6 @@ import (
 	"math"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,17 +46,23 @@ func TestConfig(t *testing.T) {
 		{"the last one counts", 16 * gib, gib, []Option{WithMemory(2 * gib), WithMemory(gib)}},
 		{"one page", 16 * gib, pageSize, []Option{WithMemory(pageSize)}},
 	} {
-		cfg, err := newConfig(c.total, c.opts)
+		cfg, err := newConfig(limits{c.total, noLimit}, c.opts)
 		require.NoError(t, err, c.name)
 		require.Equal(t, c.want, cfg.memory, c.name)
 		require.Zero(t, cfg.info().WorkingSet%pageSize, c.name)
 	}
-	cfg, err := newConfig(16*gib, nil)
+	cfg, err := newConfig(limits{16 * gib, noLimit}, nil)
 	require.NoError(t, err)
 	require.InDelta(t, 12*gib, cfg.info().WorkingSet, pageSize)
+	cfg, err = newConfig(limits{16 * gib, 10 * gib}, nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 10*gib, cfg.info().WorkingSet, "not more than what is slowed down")
+	cfg, err = newConfig(limits{16 * gib, 1}, nil)
+	require.NoError(t, err)
+	require.EqualValues(t, pageSize, cfg.info().WorkingSet)
 
 	for _, n := range []int64{0, -1, math.MinInt64, pageSize - 1} {
-		_, err := newConfig(16*gib, []Option{WithMemory(n)})
+		_, err := newConfig(limits{16 * gib, noLimit}, []Option{WithMemory(n)})
 		require.ErrorIs(t, err, metal.ErrInvalidSize, "%d", n)
 	}
 }
@@ -115,10 +120,4 @@ func TestHeapNeverFaults(t *testing.T) {
 	require.NoError(t, d.Free(s))
 	require.EqualValues(t, 7, stale[0])
 	require.NoError(t, d.Close())
-}
-
-// bytesAt is the memory at an address that a device gave. The detour keeps vet,
-// which can't know that these addresses don't move, from objecting.
-func bytesAt(addr uintptr, size int64) []byte {
-	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), size)
 }

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func totalMemory() (int64, error) {
+func machineLimits() (limits, error) {
 	n, err := unix.SysctlUint64("hw.memsize")
 	if err != nil {
-		return 0, fmt.Errorf("host: sysctl hw.memsize: %w", err)
+		return limits{}, fmt.Errorf("host: sysctl hw.memsize: %w", err)
 	}
-	return int64(n), nil
+	return limits{memory: int64(n), high: noLimit}, nil
 }

@@ -2,16 +2,26 @@ package host
 
 import (
 	"fmt"
+	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// totalMemory is what /proc/meminfo calls MemTotal. Limits of a control group
-// are not looked at.
-func totalMemory() (int64, error) {
+const systemRoot = "/"
+
+func systemFiles() fs.FS { return os.DirFS(systemRoot) }
+
+// machineLimits asks the kernel itself where /proc/meminfo is hidden.
+func machineLimits() (limits, error) {
+	l := readLimits(systemFiles(), findCgroup(systemFiles()))
+	if l.memory > 0 {
+		return l, nil
+	}
 	var si unix.Sysinfo_t
 	if err := unix.Sysinfo(&si); err != nil {
-		return 0, fmt.Errorf("host: sysinfo: %w", err)
+		return limits{}, fmt.Errorf("host: sysinfo: %w", err)
 	}
-	return int64(si.Totalram) * int64(si.Unit), nil
+	l.memory = int64(si.Totalram) * int64(si.Unit)
+	return l, nil
 }

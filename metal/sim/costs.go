@@ -14,6 +14,8 @@ type Costs struct {
 	SetAccess   time.Duration // per contiguous run, that is per Map
 	UnmapHandle time.Duration // per handle unmapped
 	Alloc, Free Curve         // per segment, by its size
+	Wire        time.Duration // per call
+	Unwire      time.Duration // per call
 }
 
 // Curve is a cost by size: straight lines between its points, which ascend by
@@ -35,7 +37,8 @@ const (
 // H100 is what an NVIDIA H100 takes, measured from C++ with driver 580: its
 // virtual memory calls for ranges of 2, 20 and 256 MiB (map, set access and unmap
 // hardly differ with the size), and cudaMalloc and cudaFree. Another machine will
-// differ; the order of magnitude is what counts.
+// differ; the order of magnitude is what counts. Its memory is always resident, so
+// the microsecond for wiring is made up: a short system call.
 func H100() Costs {
 	const us = time.Microsecond
 	return Costs{
@@ -46,6 +49,8 @@ func H100() Costs {
 		UnmapHandle: 22 * us,
 		Alloc:       Curve{{4 * kib, 32 * us}, {2 * mib, 44 * us}, {64 * mib, 56 * us}, {gib, 99 * us}, {8 * gib, 11100 * us}},
 		Free:        Curve{{4 * kib, 28 * us}, {2 * mib, 33 * us}, {64 * mib, 61 * us}, {gib, 323 * us}, {8 * gib, 3000 * us}},
+		Wire:        us,
+		Unwire:      us,
 	}
 }
 

@@ -44,3 +44,26 @@ func ExampleDevice_failNext() {
 	// sim: scripted failure of Alloc: device lost
 	// <nil>
 }
+
+// A test says when memory gets short.
+func ExampleDevice_setPressure() {
+	dev, err := sim.New(sim.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stop, err := dev.WatchPressure(func(l metal.Level) { fmt.Println(l) })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	dev.SetPressure(metal.Warn)
+	dev.SetPressure(metal.Normal)
+	stop()
+	dev.SetPressure(metal.Critical)
+	fmt.Println(dev.Close())
+	// Output:
+	// warn
+	// normal
+	// <nil>
+}

@@ -11,8 +11,8 @@ import (
 // Call names a kind of device call.
 type Call string
 
-// The calls that are counted and can be scripted: the methods of metal.Pager and
-// metal.Segmenter.
+// The calls that are counted and can be scripted: the methods of metal.Pager,
+// metal.Segmenter and metal.Wirer.
 const (
 	CallReserve   Call = "Reserve"
 	CallUnreserve Call = "Unreserve"
@@ -22,6 +22,8 @@ const (
 	CallUnmap     Call = "Unmap"
 	CallAlloc     Call = "Alloc"
 	CallFree      Call = "Free"
+	CallWire      Call = "Wire"
+	CallUnwire    Call = "Unwire"
 )
 
 // script is the part of a device that a test talks to.

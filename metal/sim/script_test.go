@@ -17,6 +17,8 @@ func everyCall(d *Device) map[Call]error {
 	h, err := d.Create(page)
 	errs[CallCreate] = err
 	errs[CallMap] = d.Map(r, 0, []metal.Handle{h})
+	errs[CallWire] = d.Wire(r.Addr, page)
+	errs[CallUnwire] = d.Unwire(r.Addr, page)
 	errs[CallUnmap] = d.Unmap(r, 0, page)
 	errs[CallRelease] = d.Release(h)
 	errs[CallUnreserve] = d.Unreserve(r)
@@ -36,7 +38,7 @@ func TestCallsAreCountedAndHooked(t *testing.T) {
 	for call, err := range everyCall(d) {
 		require.NoError(t, err, call)
 	}
-	order := []Call{CallReserve, CallCreate, CallMap, CallUnmap, CallRelease, CallUnreserve, CallAlloc, CallFree}
+	order := []Call{CallReserve, CallCreate, CallMap, CallWire, CallUnwire, CallUnmap, CallRelease, CallUnreserve, CallAlloc, CallFree}
 	require.Equal(t, order, hooked)
 	for _, c := range order {
 		require.EqualValues(t, 1, d.Calls()[c], c)

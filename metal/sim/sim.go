@@ -8,7 +8,7 @@
 //	defer dev.Close()
 //
 // Its addresses lead nowhere and must not be followed. All rules of
-// [metal.Pager] and [metal.Segmenter] are enforced: what a driver would let pass
+// [metal.Pager], [metal.Segmenter] and [metal.Wirer] are enforced: what a driver would let pass
 // and punish later is an error here. Calls cost no time of their own but add up
 // what they would have taken ([metal.Modeler]), and they can be made to fail, to
 // panic and to wait.
@@ -21,6 +21,8 @@
 //		metal.Device
 //		metal.Pager
 //	}{dev, dev}
+//
+// Pressure is what the program says it is ([Device.SetPressure]).
 package sim
 
 import (
@@ -42,6 +44,7 @@ type Config struct {
 	PageSize     int64       // a power of two, at least 512; segments are rounded up to it; default 2 MiB
 	MaxBuffer    int64       // largest segment; default Memory
 	AddressSpace int64       // for ranges and segments together; default 127 TiB
+	WireLimit    int64       // more is refused as a system would; default: nothing is refused
 	Clock        metal.Clock // for SubmitUntil of the device's queues; nil: they have none
 	Costs        Costs       // what calls take; default [H100]
 }
@@ -54,11 +57,12 @@ const (
 )
 
 // SegmentDevice takes memory in whole segments only. It is also a
-// [metal.Marker], [metal.SoftQueuer], [metal.Meter] and [metal.Modeler]. Safe for
-// concurrent use.
+// [metal.Wirer], [metal.Marker], [metal.SoftQueuer], [metal.Meter],
+// [metal.Pressurer] and [metal.Modeler]. Safe for concurrent use.
 type SegmentDevice struct {
 	*metal.SoftMarks
 	script
+	pressure
 	info     metal.Info
 	costs    Costs
 	book     *pagebook.Book
@@ -108,7 +112,7 @@ func open(cfg Config) *SegmentDevice {
 			Unit:      cfg.PageSize,
 			Memory:    cfg.Memory,
 			MaxBuffer: cfg.MaxBuffer,
-		}, newSpace(max(spaceStart, cfg.PageSize), cfg.AddressSpace)),
+		}, newSpace(max(spaceStart, cfg.PageSize), cfg.AddressSpace, cfg.WireLimit)),
 	}
 }
 
@@ -136,6 +140,9 @@ func (c Config) resolve() (Config, error) {
 				f.name, f.value, c.PageSize, f.limit, metal.ErrInvalidSize)
 		}
 	}
+	if c.WireLimit < 0 {
+		return c, fmt.Errorf("sim: WireLimit: %d bytes, want 0 (none) or more: %w", c.WireLimit, metal.ErrInvalidSize)
+	}
 	if c.Costs.isZero() {
 		c.Costs = H100()
 	}
@@ -155,7 +162,13 @@ func (c Config) pages(n int64) int64 { return n - n%c.PageSize }
 func (d *SegmentDevice) Info() metal.Info { return d.info }
 
 // Close implements [metal.Device]. Marks and queues go on working.
-func (d *SegmentDevice) Close() error { return d.book.Close() }
+func (d *SegmentDevice) Close() error {
+	if err := d.book.Close(); err != nil {
+		return err
+	}
+	d.pressure.close()
+	return nil
+}
 
 // Usage implements [metal.Meter].
 func (d *SegmentDevice) Usage() (metal.Usage, error) { return d.book.Usage() }
@@ -185,6 +198,30 @@ func (d *SegmentDevice) Free(s metal.Segment) error {
 	err := d.book.Free(s)
 	if err == nil {
 		d.spend(d.costs.Free.at(s.Size))
+	}
+	return err
+}
+
+// Wire implements [metal.Wirer]. Over WireLimit: ErrLimitExceeded.
+func (d *SegmentDevice) Wire(addr uintptr, size int64) error {
+	if err := d.enter(CallWire); err != nil {
+		return err
+	}
+	err := d.book.Wire(addr, size)
+	if err == nil {
+		d.spend(d.costs.Wire)
+	}
+	return err
+}
+
+// Unwire implements [metal.Wirer].
+func (d *SegmentDevice) Unwire(addr uintptr, size int64) error {
+	if err := d.enter(CallUnwire); err != nil {
+		return err
+	}
+	err := d.book.Unwire(addr, size)
+	if err == nil {
+		d.spend(d.costs.Unwire)
 	}
 	return err
 }

@@ -45,6 +45,8 @@ func TestCapabilities(t *testing.T) {
 	require.NoError(t, err)
 	for _, d := range []metal.Device{full, segments} {
 		require.Implements(t, (*metal.Segmenter)(nil), d)
+		require.Implements(t, (*metal.Wirer)(nil), d)
+		require.Implements(t, (*metal.Pressurer)(nil), d)
 		require.Implements(t, (*metal.Marker)(nil), d)
 		require.Implements(t, (*metal.SoftQueuer)(nil), d)
 		require.Implements(t, (*metal.Meter)(nil), d)
@@ -87,6 +89,7 @@ func TestConfig(t *testing.T) {
 		"PageSize":     {PageSize: 3 << 20},
 		"MaxBuffer":    {MaxBuffer: -1},
 		"AddressSpace": {AddressSpace: math.MaxInt64},
+		"WireLimit":    {WireLimit: -1},
 	} {
 		_, err := New(cfg)
 		require.ErrorIs(t, err, metal.ErrInvalidSize)
@@ -135,6 +138,10 @@ func TestModelledTime(t *testing.T) {
 	costs(10*700+33*us, "map: by handle, and access once")
 	require.Error(t, d.Map(r, 0, hs))
 	costs(0, "a call that failed")
+	require.NoError(t, d.Wire(r.Addr, 10*page))
+	costs(us, "wire: by call")
+	require.NoError(t, d.Unwire(r.Addr, 10*page))
+	costs(us, "unwire: by call")
 	require.NoError(t, d.Unmap(r, 0, 10*page))
 	costs(10*22*us, "unmap: by handle")
 	for _, h := range hs {

@@ -144,10 +144,17 @@ func TestPairing(t *testing.T) {
 		},
 		{
 			name: "freed twice",
-			in: []any{op("alloc", 512, 5, 0), op("free_requested", 512, 5, 0), op("free_requested", 512, 5, 0),
-				op("free_completed", 512, 5, 0), op("free_completed", 512, 5, 0)},
-			out: []step{{Alloc, 512, 5, 0}, {FreeRequested, 512, 5, 0}, {FreeRequested, 512, 5, -1},
-				{FreeCompleted, 512, 5, 0}, {FreeCompleted, 512, 5, -1}},
+			in: []any{
+				op("alloc", 512, 5, 0), op("free_requested", 512, 5, 0), op("free_requested", 512, 5, 0),
+				op("free_completed", 512, 5, 0), op("free_completed", 512, 5, 0),
+			},
+			out: []step{
+				{Alloc, 512, 5, 0},
+				{FreeRequested, 512, 5, 0},
+				{FreeRequested, 512, 5, -1},
+				{FreeCompleted, 512, 5, 0},
+				{FreeCompleted, 512, 5, -1},
+			},
 			skipped: 2, peak: 5,
 		},
 		{
@@ -159,8 +166,13 @@ func TestPairing(t *testing.T) {
 		{
 			name: "a live address handed out again",
 			in:   []any{op("alloc", 512, 5, 0), op("alloc", 512, 7, 0), op("free_requested", 512, 7, 0)},
-			out: []step{{Alloc, 512, 5, 0}, {FreeRequested, 512, 5, 0}, {FreeCompleted, 512, 5, 0},
-				{Alloc, 512, 7, 1}, {FreeRequested, 512, 7, 1}},
+			out: []step{
+				{Alloc, 512, 5, 0},
+				{FreeRequested, 512, 5, 0},
+				{FreeCompleted, 512, 5, 0},
+				{Alloc, 512, 7, 1},
+				{FreeRequested, 512, 7, 1},
+			},
 			reused: 1, implied: 2, peak: 7,
 		},
 		{
@@ -171,10 +183,17 @@ func TestPairing(t *testing.T) {
 		},
 		{
 			name: "a block counts until completed",
-			in: []any{op("alloc", 512, 5, 0), op("free_requested", 512, 5, 0), op("alloc", 1024, 7, 0),
-				op("free_completed", 512, 5, 0), op("alloc", 512, 1, 0)},
-			out: []step{{Alloc, 512, 5, 0}, {FreeRequested, 512, 5, 0}, {Alloc, 1024, 7, 1},
-				{FreeCompleted, 512, 5, 0}, {Alloc, 512, 1, 2}},
+			in: []any{
+				op("alloc", 512, 5, 0), op("free_requested", 512, 5, 0), op("alloc", 1024, 7, 0),
+				op("free_completed", 512, 5, 0), op("alloc", 512, 1, 0),
+			},
+			out: []step{
+				{Alloc, 512, 5, 0},
+				{FreeRequested, 512, 5, 0},
+				{Alloc, 1024, 7, 1},
+				{FreeCompleted, 512, 5, 0},
+				{Alloc, 512, 1, 2},
+			},
 			live: 2, peak: 12,
 		},
 		{
@@ -269,8 +288,12 @@ func TestAgainstModel(t *testing.T) {
 // A History that a program made by hand may be anything, and still not panic.
 func TestPeaksOfStrangeHistory(t *testing.T) {
 	h := &History{Mallocs: -1, Streams: []uint64{0}, Events: []Event{
-		{Action: Alloc, Stream: 7, Size: 1}, {Action: Alloc, Stream: -1, Size: 2}, {Action: FreeCompleted, Block: 9},
-		{Action: FreeCompleted, Block: -1}, {Action: 99}, {Action: Alloc, Size: 4},
+		{Action: Alloc, Stream: 7, Size: 1},
+		{Action: Alloc, Stream: -1, Size: 2},
+		{Action: FreeCompleted, Block: 9},
+		{Action: FreeCompleted, Block: -1},
+		{Action: 99},
+		{Action: Alloc, Size: 4},
 	}}
 	total, perStream := h.RequestedPeaks()
 	require.Equal(t, int64(4), total)

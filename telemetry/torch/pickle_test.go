@@ -110,7 +110,7 @@ func checkHistory(t testing.TB, h *History) {
 			t.Fatalf("event %d, %+v: %s", i, h.Events[i], what)
 		}
 	}
-	require.Equal(t, c.counts, [...]int{h.Mallocs, h.Frees, h.Skipped, h.Others})
+	require.Equal(t, [...]int{h.Mallocs, h.Frees, h.Skipped, h.Others}, c.counts)
 	require.Equal(t, bytes.Count(c.state, []byte{live}), h.Live())
 }
 

@@ -128,7 +128,7 @@ func read(r io.Reader, report func(part, float64), opts []Option) (*History, err
 func readAll(r io.Reader, limit int64) ([]byte, error) {
 	buffered := bufio.NewReaderSize(r, 1<<16)
 	magic, err := buffered.Peek(2)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if string(magic) != "\x1f\x8b" {

@@ -32,7 +32,7 @@ import (
 	"github.com/metalloc/metalloc/internal/seam"
 )
 
-// ErrDeadlock: goroutines are left and each of them waits.
+// ErrDeadlock means that goroutines are left and each of them waits.
 var ErrDeadlock = errors.New("deadlock")
 
 // Sim is a scheduler. There is no lock in it: at any time one goroutine runs, and
@@ -56,9 +56,9 @@ var _ seam.Seam = (*Sim)(nil)
 type routine struct {
 	id    uint64
 	baton chan struct{}
-	gate  *gate // that it waits for; nil: it can run
-	ctx   context.Context
-	stack []uintptr // of the wait
+	gate  *gate           // that it waits for; nil: it can run
+	ctx   context.Context // of the wait
+	stack []uintptr       // of the wait
 }
 
 // New returns a scheduler whose choices follow from seed.
@@ -147,7 +147,7 @@ func (s *Sim) pass(next *routine) {
 func (s *Sim) pick() *routine {
 	s.ready = s.ready[:0]
 	for _, r := range s.routines {
-		if r.gate == nil || r.gate.open || r.ctx != nil && r.ctx.Err() != nil {
+		if r.gate == nil || r.gate.open || r.ctx.Err() != nil {
 			s.ready = append(s.ready, r)
 		}
 	}
@@ -205,7 +205,7 @@ func (g *gate) Open() {
 }
 
 func (g *gate) Wait() {
-	_ = g.wait(nil)
+	_ = g.wait(context.Background())
 }
 
 func (g *gate) WaitContext(ctx context.Context) error { return g.wait(ctx) }

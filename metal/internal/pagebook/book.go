@@ -1,10 +1,11 @@
 // Package pagebook keeps a device's books: which address ranges are reserved,
 // which physical memory is taken, and what is mapped where. It enforces the
-// rules of metal.Pager and metal.Segmenter for devices whose driver doesn't, and
-// leaves to them only what touches memory (a [Backing]).
+// rules of metal.Pager, metal.Segmenter and metal.Wirer for devices whose driver
+// doesn't, and leaves to them only what touches memory (a [Backing]).
 //
 // Costs: a Map or Unmap looks at the handles and pages it is given and at
-// nothing else; a range costs 8 bytes for each page that was ever mapped in it.
+// nothing else, a Wire at its pages after a search for their range; a range costs
+// 8 bytes for each page that was ever mapped in it.
 package pagebook
 
 import (
@@ -16,16 +17,25 @@ import (
 )
 
 // Backing is the device's part of the work. Its methods are called one at a
-// time, after all rules were checked; when one fails the books stay as they were.
+// time, after all rules were checked; when one fails, what it stands for has not
+// happened, and the books stay as they were.
 type Backing interface {
 	// Take finds size bytes of address space, for a range or a segment, aligned
 	// to the unit.
 	Take(size int64) (addr uintptr, err error)
-	// Give undoes a Take.
+	// Give undoes a Take. Nothing in it is wired.
 	Give(addr uintptr, size int64) error
-	// Empty is told that these bytes of the range at base are about to be
-	// unmapped: what they hold may go.
-	Empty(base uintptr, offset, size int64) error
+	// Fill is told that these bytes are about to be mapped.
+	Fill(addr uintptr, size int64) error
+	// Empty is told that these bytes are about to be unmapped: what they hold may
+	// go.
+	Empty(addr uintptr, size int64) error
+	// Wire keeps bytes resident that are mapped and not wired yet.
+	Wire(addr uintptr, size int64) error
+	// Unwire undoes it.
+	Unwire(addr uintptr, size int64) error
+	// Close is called when nothing is taken any more.
+	Close() error
 }
 
 // Config is in bytes.
@@ -36,23 +46,27 @@ type Config struct {
 }
 
 // Book is safe for concurrent use. Its methods are those of metal.Pager,
-// metal.Segmenter, metal.Meter and metal.Device, with the same errors.
+// metal.Segmenter, metal.Wirer, metal.Meter and metal.Device, with the same errors.
 type Book struct {
 	cfg     Config
 	backing Backing
 	taken   atomic.Int64 // changes under mu; read by Usage without it
+	wired   atomic.Int64 // likewise
 	closed  atomic.Bool  // likewise
 
-	mu     sync.Mutex
-	last   metal.Handle // handles are never used twice
-	pieces map[metal.Handle]*piece
-	ranges map[uintptr]*pageRange
+	mu       sync.Mutex
+	last     metal.Handle // handles are never used twice
+	pieces   map[metal.Handle]*piece
+	segments map[uintptr]*piece // those of pieces that Alloc made, by address
+	ranges   map[uintptr]*pageRange
+	sorted   []*pageRange // the same, by address
 }
 
 // piece is one piece of physical memory.
 type piece struct {
 	size    int64
 	segment uintptr    // its address if Alloc made it, else 0
+	wired   bool       // a segment; the pages of a range have a bit each
 	in      *pageRange // where it is mapped, nil: nowhere
 	offset  int64      // in that range
 }
@@ -60,10 +74,11 @@ type piece struct {
 // New returns books in which nothing is taken.
 func New(cfg Config, backing Backing) *Book {
 	return &Book{
-		cfg:     cfg,
-		backing: backing,
-		pieces:  map[metal.Handle]*piece{},
-		ranges:  map[uintptr]*pageRange{},
+		cfg:      cfg,
+		backing:  backing,
+		pieces:   map[metal.Handle]*piece{},
+		segments: map[uintptr]*piece{},
+		ranges:   map[uintptr]*pageRange{},
 	}
 }
 
@@ -72,8 +87,9 @@ func (b *Book) Usage() (metal.Usage, error) {
 	if err := b.open("usage"); err != nil {
 		return metal.Usage{}, err
 	}
-	taken := b.taken.Load()
-	return metal.Usage{Taken: taken, Available: b.cfg.Memory - taken}, nil
+	wired, taken := b.wired.Load(), b.taken.Load()
+	// Between the two loads memory may have been unwired and released.
+	return metal.Usage{Taken: taken, Available: b.cfg.Memory - taken, Wired: min(wired, taken)}, nil
 }
 
 // Close implements metal.Device: from then on every call gives ErrClosed.
@@ -83,6 +99,12 @@ func (b *Book) Close() error {
 	if len(b.ranges) > 0 || len(b.pieces) > 0 {
 		return fmt.Errorf("close: %d bytes of memory (%d handles) and %d address ranges are still taken: %w",
 			b.taken.Load(), len(b.pieces), len(b.ranges), metal.ErrBusy)
+	}
+	if b.closed.Load() {
+		return nil
+	}
+	if err := b.backing.Close(); err != nil {
+		return fmt.Errorf("close: %w", err)
 	}
 	b.closed.Store(true)
 	return nil
@@ -115,11 +137,18 @@ func (b *Book) room(op string, size int64) error {
 func (b *Book) add(p *piece) metal.Handle {
 	b.last++
 	b.pieces[b.last] = p
+	if p.segment != 0 {
+		b.segments[p.segment] = p
+	}
 	b.taken.Add(p.size)
 	return b.last
 }
 
 func (b *Book) remove(h metal.Handle) {
-	b.taken.Add(-b.pieces[h].size)
+	p := b.pieces[h]
+	b.taken.Add(-p.size)
 	delete(b.pieces, h)
+	if p.segment != 0 {
+		delete(b.segments, p.segment)
+	}
 }

@@ -19,14 +19,19 @@ type bump struct {
 	next    uintptr
 	live    map[uintptr]int64
 	emptied []int64 // offset and size of each Empty
+	wired   map[uintptr]bool
 	fail    error
+
+	wires, unwires int // the call of Wire, of Unwire that fails, counted from 1
 }
+
+const bumpSpacing = 1 << 30
 
 func (b *bump) Take(size int64) (uintptr, error) {
 	if b.fail != nil {
 		return 0, b.fail
 	}
-	b.next += 1 << 30
+	b.next += bumpSpacing
 	b.live[b.next] = size
 	return b.next, nil
 }
@@ -42,16 +47,46 @@ func (b *bump) Give(addr uintptr, size int64) error {
 	return nil
 }
 
-func (b *bump) Empty(_ uintptr, offset, size int64) error {
+func (b *bump) Fill(uintptr, int64) error { return b.fail }
+
+func (b *bump) Empty(addr uintptr, size int64) error {
 	if b.fail != nil {
 		return b.fail
 	}
-	b.emptied = append(b.emptied, offset, size)
+	b.emptied = append(b.emptied, int64(addr%bumpSpacing), size)
 	return nil
 }
 
+func (b *bump) Wire(addr uintptr, size int64) error {
+	if b.wires--; b.wires == 0 {
+		return errBacking
+	}
+	for end := addr + uintptr(size); addr < end; addr += unit {
+		if b.wired[addr] {
+			return errors.New("wired already")
+		}
+		b.wired[addr] = true
+	}
+	return nil
+}
+
+func (b *bump) Unwire(addr uintptr, size int64) error {
+	if b.unwires--; b.unwires == 0 {
+		return errBacking
+	}
+	for end := addr + uintptr(size); addr < end; addr += unit {
+		if !b.wired[addr] {
+			return errors.New("not wired")
+		}
+		delete(b.wired, addr)
+	}
+	return nil
+}
+
+func (b *bump) Close() error { return b.fail }
+
 func newBook() (*Book, *bump) {
-	back := &bump{live: map[uintptr]int64{}}
+	back := &bump{live: map[uintptr]int64{}, wired: map[uintptr]bool{}}
 	return New(Config{Unit: unit, Memory: 100 * unit, MaxBuffer: 50 * unit}, back), back
 }
 
@@ -269,6 +304,10 @@ func TestBackingFailureChangesNothing(t *testing.T) {
 	_, err = b.Unmap(r, 0, unit)
 	require.ErrorIs(t, err, errBacking)
 	require.ErrorIs(t, b.Free(s), errBacking)
+	more := create(t, b, 1)
+	require.ErrorIs(t, b.Map(r, unit, more), errBacking)
+	_, err = b.Release(more[0])
+	require.NoError(t, err, "what could not be filled is not mapped")
 	require.EqualValues(t, 2*unit, taken(t, b))
 
 	back.fail = nil
@@ -281,7 +320,12 @@ func TestBackingFailureChangesNothing(t *testing.T) {
 	require.NoError(t, b.Free(s))
 	_, err = b.Release(hs[0])
 	require.NoError(t, err)
+	back.fail = errBacking
+	require.ErrorIs(t, b.Close(), errBacking)
+	back.fail = nil
 	require.NoError(t, b.Close())
+	back.fail = errBacking
+	require.NoError(t, b.Close(), "the device is closed once")
 }
 
 func TestClosed(t *testing.T) {
@@ -299,6 +343,8 @@ func TestClosed(t *testing.T) {
 		"alloc":     func() error { _, err := b.Alloc(unit); return err },
 		"free":      func() error { return b.Free(metal.Segment{Handle: 1}) },
 		"usage":     func() error { _, err := b.Usage(); return err },
+		"wire":      func() error { return b.Wire(1, unit) },
+		"unwire":    func() error { return b.Unwire(1, unit) },
 	} {
 		require.ErrorIs(t, call(), metal.ErrClosed, name)
 	}

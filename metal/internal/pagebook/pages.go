@@ -2,43 +2,10 @@ package pagebook
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/metalloc/metalloc/metal"
 )
-
-// chunkPages entries of a range's page table are made at a time, on first use:
-// address space is reserved far ahead of memory.
-const chunkPages = 512
-
-// pageRange is one reserved range. Its page table says which handle is mapped
-// at each page; 0: none.
-type pageRange struct {
-	metal.Range
-	chunks map[int64]*[chunkPages]metal.Handle
-	mapped int // handles
-}
-
-func (r *pageRange) at(page int64) metal.Handle {
-	c := r.chunks[page/chunkPages]
-	if c == nil {
-		return 0
-	}
-	return c[page%chunkPages]
-}
-
-// fill writes h to pages [from, to).
-func (r *pageRange) fill(from, to int64, h metal.Handle) {
-	for from < to {
-		c := r.chunks[from/chunkPages]
-		if c == nil {
-			c = new([chunkPages]metal.Handle)
-			r.chunks[from/chunkPages] = c
-		}
-		for end := min(to, (from/chunkPages+1)*chunkPages); from < end; from++ {
-			c[from%chunkPages] = h
-		}
-	}
-}
 
 // Reserve implements metal.Pager.
 func (b *Book) Reserve(size int64) (metal.Range, error) {
@@ -55,7 +22,10 @@ func (b *Book) Reserve(size int64) (metal.Range, error) {
 		return metal.Range{}, fmt.Errorf("reserve %d bytes: %w", size, err)
 	}
 	r := metal.Range{Addr: addr, Size: size}
-	b.ranges[addr] = &pageRange{Range: r, chunks: map[int64]*[chunkPages]metal.Handle{}}
+	pr := &pageRange{Range: r, chunks: map[int64]*[chunkPages]metal.Handle{}}
+	b.ranges[addr] = pr
+	at, _ := b.search(addr)
+	b.sorted = slices.Insert(b.sorted, at, pr)
 	return r, nil
 }
 
@@ -74,6 +44,8 @@ func (b *Book) Unreserve(r metal.Range) error {
 		return fmt.Errorf("unreserve range %#x of %d bytes: %w", r.Addr, r.Size, err)
 	}
 	delete(b.ranges, r.Addr)
+	at, _ := b.search(r.Addr)
+	b.sorted = slices.Delete(b.sorted, at, at+1)
 	return nil
 }
 
@@ -126,12 +98,14 @@ func (b *Book) Map(r metal.Range, offset int64, hs []metal.Handle) error {
 		// in hs twice.
 		size, err := b.place(pr, next, h)
 		if err != nil {
-			for _, h := range hs[:i] {
-				b.pieces[h].in = nil
-			}
+			b.unplace(hs[:i])
 			return err
 		}
 		next += size
+	}
+	if err := b.backing.Fill(r.Addr+uintptr(offset), next-offset); err != nil {
+		b.unplace(hs)
+		return fmt.Errorf("map %d bytes at offset %d: %w", next-offset, offset, err)
 	}
 	for _, h := range hs {
 		p := b.pieces[h]
@@ -164,6 +138,12 @@ func (b *Book) place(r *pageRange, offset int64, h metal.Handle) (size int64, er
 	return p.size, nil
 }
 
+func (b *Book) unplace(hs []metal.Handle) {
+	for _, h := range hs {
+		b.pieces[h].in = nil
+	}
+}
+
 // Unmap implements metal.Pager and returns how many handles it took out. Pages
 // that are not mapped can't be unmapped.
 func (b *Book) Unmap(r metal.Range, offset, size int64) (handles int, err error) {
@@ -192,7 +172,13 @@ func (b *Book) Unmap(r metal.Range, offset, size int64) (handles int, err error)
 		}
 		at += p.size
 	}
-	if err := b.backing.Empty(r.Addr, offset, size); err != nil {
+	for page := offset / b.cfg.Unit; page < (offset+size)/b.cfg.Unit; page++ {
+		if pr.wired(page) {
+			return 0, fmt.Errorf("unmap %d bytes at offset %d: the page at offset %d is still wired: %w",
+				size, offset, page*b.cfg.Unit, metal.ErrBusy)
+		}
+	}
+	if err := b.backing.Empty(r.Addr+uintptr(offset), size); err != nil {
 		return 0, fmt.Errorf("unmap %d bytes at offset %d: %w", size, offset, err)
 	}
 	for at := offset; at < offset+size; {

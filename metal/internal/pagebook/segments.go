@@ -1,6 +1,7 @@
 package pagebook
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/metalloc/metalloc/metal"
@@ -27,6 +28,9 @@ func (b *Book) Alloc(size int64) (metal.Segment, error) {
 	if err != nil {
 		return metal.Segment{}, fmt.Errorf("alloc %d bytes: %w", size, err)
 	}
+	if err := b.backing.Fill(addr, size); err != nil {
+		return metal.Segment{}, errors.Join(fmt.Errorf("alloc %d bytes: %w", size, err), b.backing.Give(addr, size))
+	}
 	h := b.add(&piece{size: size, segment: addr})
 	return metal.Segment{Handle: h, Addr: addr, Size: size}, nil
 }
@@ -41,6 +45,9 @@ func (b *Book) Free(s metal.Segment) error {
 	p := b.pieces[s.Handle]
 	if p == nil || p.segment == 0 || p.segment != s.Addr || p.size != s.Size {
 		return fmt.Errorf("free handle %d, %d bytes at %#x: no such segment, or freed already: %w", s.Handle, s.Size, s.Addr, metal.ErrUnknownHandle)
+	}
+	if p.wired {
+		return fmt.Errorf("free handle %d, %d bytes at %#x: still wired: %w", s.Handle, s.Size, s.Addr, metal.ErrBusy)
 	}
 	if err := b.backing.Give(s.Addr, s.Size); err != nil {
 		return fmt.Errorf("free handle %d, %d bytes at %#x: %w", s.Handle, s.Size, s.Addr, err)
