@@ -55,6 +55,10 @@ func (c *Core) Close(ctx context.Context) error {
 
 // wind stops everything that runs.
 func (c *Core) wind(ctx context.Context) error {
+	if c.relief.stop != nil {
+		c.relief.stop()
+		c.relief.stop = nil
+	}
 	for _, s := range c.holders(true) {
 		s.refuse()
 	}

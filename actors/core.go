@@ -31,6 +31,7 @@ type Config struct {
 	CacheLimit  int64
 	WiredLimit  int64
 	Policy      Policy
+	Relieve     bool                     // give caches back when the device reports pressure
 	Zero        bool                     // every buffer is zeroed before it is handed out
 	OnPressure  []func(need int64) int64 // see allocator.OnPressure
 	Seam        seam.Seam                // nil: seam.Real
@@ -58,6 +59,7 @@ type Core struct {
 	ledger ledger
 	sup    supervisor
 	metal  metalActor
+	relief relief
 
 	calls    sync.Pool
 	ids      atomic.Uint64
@@ -123,6 +125,12 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 	if _, err := c.SetWiredLimit(cfg.WiredLimit); err != nil {
 		_ = c.Close(context.Background())
 		return nil, err
+	}
+	if cfg.Relieve {
+		if err := c.watchPressure(); err != nil {
+			_ = c.Close(context.Background())
+			return nil, err
+		}
 	}
 	return c, nil
 }

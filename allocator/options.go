@@ -58,6 +58,12 @@ func OnPressure(f func(need int64) (freed int64)) Option {
 	return func(c *config) { c.Config.OnPressure = append(c.Config.OnPressure, f) }
 }
 
+// WithReclaimOnPressure gives caches back when the device's system runs short of
+// memory: half of them when it warns, all when it is critical. On Linux hosts
+// the signs are the kernel's pressure stall information and the control group's
+// memory.events. Open gives ErrUnsupported for a device that reports none.
+func WithReclaimOnPressure() Option { return func(c *config) { c.Relieve = true } }
+
 // WithSeam replaces the scheduler. It is for metalloc's own tests: its type
 // can't be named elsewhere.
 func WithSeam(s seam.Seam) Option { return func(c *config) { c.Seam = s } }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/metalloc/metalloc/allocator"
+	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/metal/host"
 	"github.com/metalloc/metalloc/metal/sim"
 )
@@ -245,4 +247,27 @@ func TestFromEnv(t *testing.T) {
 			require.NoError(t, rt.Close(ctx))
 		})
 	}
+}
+
+func TestReclaimOnPressure(t *testing.T) {
+	rt, dev := openSim(t, sim.Config{}, allocator.WithReclaimOnPressure())
+	s := newStream(t, rt)
+	bufs := []allocator.Buffer{malloc(t, s, 8*mib), malloc(t, s, 8*mib)}
+	require.NoError(t, allocator.FreeAll(bufs))
+	require.EqualValues(t, 16*mib, rt.CacheMemory())
+	settles := func(want int64) {
+		t.Helper()
+		require.Eventually(t, func() bool { return rt.ReservedMemory() == want }, 10*time.Second, time.Millisecond)
+	}
+	dev.SetPressure(metal.Warn)
+	settles(8 * mib)
+	dev.SetPressure(metal.Critical)
+	settles(0)
+	segments, err := sim.NewSegments(sim.Config{})
+	require.NoError(t, err)
+	_, err = allocator.Open(struct {
+		metal.Device
+		metal.Segmenter
+	}{segments, segments}, allocator.WithReclaimOnPressure())
+	require.ErrorIs(t, err, allocator.ErrUnsupported)
 }
