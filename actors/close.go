@@ -3,17 +3,19 @@ package actors
 import (
 	"context"
 
+	"go.uber.org/zap"
+
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/streams"
 )
 
 // retire keeps the address ranges of a closed stream for others once it holds no
-// memory, and forgets the stream.
+// memory and no miss is under way, and forgets the stream.
 func (c *Core) retire(s *Stream) {
 	var ranges []metal.Range
 	empty := false
 	err := s.afterwards(func() {
-		if empty = s.heap.Figures() == (streams.Figures{}); empty {
+		if empty = s.plans == 0 && s.heap.Figures() == (streams.Figures{}); empty {
 			ranges = s.heap.TakeRanges()
 		}
 	})
@@ -31,42 +33,50 @@ func (c *Core) retire(s *Stream) {
 // are waited for, queued work that uses freed memory too, all free memory goes
 // back, every goroutine ends. Buffers still live are reported as a *LeakError;
 // their memory stays mapped and Free stays possible, and a second Close gives
-// back what was freed meanwhile. Queries go on answering. When ctx ends first
-// the error is ctx's and Close can be called again.
+// back what was freed meanwhile. When ctx ends first the error is ctx's, when the
+// device doesn't take something back it is the device's; Close can be called
+// again then too. Queries go on answering.
 func (c *Core) Close(ctx context.Context) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	for !c.closeTurn.CompareAndSwap(false, true) {
-		c.seam.Yield()
+	if err := c.closeTurn.WaitContext(ctx); err != nil {
+		return c.fail("close", nil, 0, err, false)
 	}
-	defer c.closeTurn.Store(false)
+	defer c.closeTurn.Open()
 	c.closing.Store(true)
 	if !c.ended {
 		if err := c.wind(ctx); err != nil {
 			return err
 		}
 	}
-	return c.release()
+	return c.release(ctx)
 }
 
 // wind stops everything that runs.
 func (c *Core) wind(ctx context.Context) error {
-	for c.underway.Load() != 0 {
-		if err := c.idle.WaitContext(ctx); err != nil {
-			return c.fail("close", nil, 0, err, false)
-		}
+	for _, s := range c.holders(true) {
+		s.refuse()
+	}
+	if err := c.quiet(ctx); err != nil {
+		return err
 	}
 	all := c.holders(true)
 	for _, s := range all {
-		if err := s.Close(ctx); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return c.fail("close", s, 0, ctx.Err(), false)
+		}
+		if err := s.Close(context.Background()); err != nil {
+			c.log.Error("stream closed with an error", zap.Error(err))
 		}
 	}
 	for _, s := range all {
 		if err := c.drain(ctx, s); err != nil {
 			return c.fail("close", s, 0, err, false)
 		}
+	}
+	if err := c.quiet(ctx); err != nil {
+		return err
 	}
 	c.sys.EventStream.Unsubscribe(c.deadSub)
 	c.metal.stop()
@@ -97,11 +107,14 @@ func (c *Core) drain(ctx context.Context, s *Stream) error {
 		if err := c.waitMark(ctx, marks[0]); err != nil {
 			return err
 		}
+		if _, err := c.marks.reached(marks[0]); unknown(err) {
+			return err
+		}
 	}
 }
 
 // release gives back what no live buffer holds, and reports the rest.
-func (c *Core) release() error {
+func (c *Core) release(ctx context.Context) error {
 	for _, s := range c.holders(true) {
 		var rs runs
 		if err := s.afterwards(func() { rs = append(s.poll(), s.surrender()...) }); err != nil {
@@ -110,16 +123,22 @@ func (c *Core) release() error {
 		c.await(rs)
 		c.retire(s)
 	}
-	left := c.holders(true)
-	c.onMetal(func(k *call) {
-		n := k.at.core.metal.drain()
-		k.at.core.ledger.left(n)
-		k.at.core.metal.unreserveAll()
-	})
-	if len(left) == 0 {
-		return nil
+	if err := c.quiet(ctx); err != nil { // frees that came meanwhile
+		return err
 	}
-	return c.leaks(left)
+	left := c.holders(true)
+	k := c.onMetal(func(k *call) {
+		m := &k.at.core.metal
+		k.at.core.ledger.left(m.drain())
+		k.err = m.unreserveAll()
+	})
+	switch {
+	case len(left) > 0:
+		return c.leaks(left)
+	case k.err != nil:
+		return c.fail("close", nil, 0, k.err, false)
+	}
+	return nil
 }
 
 func (c *Core) leaks(left []*Stream) error {

@@ -38,7 +38,7 @@ type Config struct {
 type Core struct {
 	dev    metal.Device
 	info   metal.Info
-	marker metal.Marker // nil: the device has no marks
+	marks  *marks // nil: the device has none
 	seam   seam.Seam
 	log    *zap.Logger
 	policy Policy
@@ -55,11 +55,11 @@ type Core struct {
 	calls    sync.Pool
 	ids      atomic.Uint64
 	closing  atomic.Bool
-	underway atomic.Int64 // tickets and sweeps
+	underway atomic.Int64 // what Close waits for: tickets, sweeps, streams being opened or closed, …
 	idle     seam.Gate    // opened when underway falls to 0
 
-	closeTurn atomic.Bool // one Close at a time
-	ended     bool        // Close's: everything that ran has stopped
+	closeTurn seam.Gate // open: no Close is under way
+	ended     bool      // Close's: everything that ran has stopped
 }
 
 const (
@@ -94,8 +94,9 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 	if err := c.metal.open(c); err != nil {
 		return nil, err
 	}
-	c.marker, _ = dev.(metal.Marker)
-	c.idle = c.seam.NewGate()
+	c.marks = newMarks(dev)
+	c.idle, c.closeTurn = c.seam.NewGate(), c.seam.NewGate()
+	c.closeTurn.Open()
 	c.ledger.setMemoryLimit(mem, reclaimThreshold(info, mem))
 	c.ledger.setCacheLimit(cache)
 	if c.sys == nil {
@@ -121,7 +122,7 @@ func (c *Core) deadLetter(event any) {
 	}
 	r, ok := d.Message.(MallocReply)
 	if ok && r.Buffer.s != nil && r.Buffer.s.core == c && r.Buffer.blk != nil {
-		c.seam.Go(func() { _ = r.Buffer.Free() })
+		c.background(func() { _ = r.Buffer.Free() })
 	}
 }
 
@@ -132,6 +133,25 @@ func (c *Core) end() {
 	if c.underway.Add(-1) == 0 && c.closing.Load() {
 		c.idle.Open()
 	}
+}
+
+// background runs f on a goroutine that Close waits for.
+func (c *Core) background(f func()) {
+	c.begin()
+	c.seam.Go(func() {
+		defer c.end()
+		f()
+	})
+}
+
+// quiet returns when nothing is under way.
+func (c *Core) quiet(ctx context.Context) error {
+	for c.underway.Load() != 0 {
+		if err := c.idle.WaitContext(ctx); err != nil {
+			return c.fail("close", nil, 0, err, false)
+		}
+	}
+	return nil
 }
 
 // fail describes an operation that went wrong.

@@ -1,13 +1,13 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"go.uber.org/zap"
 
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/telemetry"
@@ -21,7 +21,8 @@ type metalActor struct {
 	segmenter metal.Segmenter // nil: it maps pages
 	calls     [numCalls]atomic.Int64
 	spent     atomic.Int64 // nanoseconds in device calls
-	returning []returned
+	inbox     inbox
+	leaving   []*leaving
 	spare     []metal.Range // of closed streams, empty: kept, since old slices must not fault
 	released  int64         // bytes that went back and were not told to anyone yet
 	wiring    wiring
@@ -135,14 +136,22 @@ func (m *metalActor) servePages(t *ticket) error {
 	if err := m.reserve(t.plan.Reserve, w); err != nil {
 		return err
 	}
-	w.spans = t.plan.Spans(w.rng)
-	for _, r := range t.plan.Moves {
-		if err := m.unmap(r.Range, r.Offset, r.Size); err != nil {
+	if t.plan.Reserve > 0 {
+		w.spans = t.plan.Spans(w.rng)
+	}
+	if len(w.spans) > 0 {
+		if err := m.vacate(w.spans[0].Range); err != nil {
 			return err
 		}
-		w.unmapped++
-		w.handles = append(w.handles, r.Handles...)
 	}
+	for _, l := range w.moves {
+		if err := m.unmapLeaving(l); err != nil {
+			return err
+		}
+		w.handles = append(w.handles, l.Handles...)
+		l.Handles, l.Size = nil, 0 // they have arrived
+	}
+	m.forget()
 	for w.moved+w.created < t.plan.Missing() {
 		var h metal.Handle
 		err := m.timed(callCreate, func() (err error) {
@@ -197,17 +206,15 @@ func (m *metalActor) unmap(r metal.Range, offset, size int64) error {
 func (m *metalActor) undo(t *ticket) stage {
 	w := &t.work
 	if w.segment.Size > 0 {
-		m.returning = append(m.returning, returned{run: run{
-			Range: w.rng, Size: w.segment.Size, Handles: []metal.Handle{w.segment.Handle},
-		}})
+		m.leave(runs{{Range: w.rng, Size: w.segment.Size, Handles: []metal.Handle{w.segment.Handle}}}, false)
 	}
 	if t.plan.Segment == 0 {
 		m.undoPages(t)
 	}
-	t.work.released = m.drain()
 	if t.plan.Reserve > 0 && w.rng.Size > 0 {
 		m.spare = append(m.spare, w.rng)
 	}
+	t.work.released = m.drain()
 	return book
 }
 
@@ -217,74 +224,15 @@ func (m *metalActor) undoPages(t *ticket) {
 	for _, s := range w.spans[:w.mapped] {
 		n := s.Size / m.core.info.PageSize
 		s.Handles, rest = rest[:n], rest[n:]
-		m.returning = append(m.returning, returned{run: s})
+		m.leave(runs{s}, false)
 	}
 	if len(rest) > 0 {
-		m.returning = append(m.returning, returned{
-			run:      run{Size: int64(len(rest)) * m.core.info.PageSize, Handles: rest},
-			unmapped: true,
-		})
+		l := m.leave(runs{{Size: int64(len(rest)) * m.core.info.PageSize, Handles: rest}}, false)
+		l[0].unmapped = true
 	}
-	for _, r := range t.plan.Moves[w.unmapped:] {
-		m.returning = append(m.returning, returned{run: r})
+	for _, l := range w.moves {
+		l.kept = false // those that had not arrived go back too
 	}
-}
-
-// returned are pages on their way back to the device. Size and Handles shrink as
-// they get there; what the device refuses stays, and is tried again next time.
-type returned struct {
-	run
-	unmapped bool
-}
-
-// giveBack unmaps and releases pages that no stream has any more. It returns the
-// bytes that went back.
-func (m *metalActor) giveBack(rs runs) int64 {
-	for _, r := range rs {
-		m.returning = append(m.returning, returned{run: r})
-	}
-	return m.drain()
-}
-
-func (m *metalActor) drain() int64 {
-	for i := range m.returning {
-		m.giveBackRun(&m.returning[i])
-	}
-	m.returning = slices.DeleteFunc(m.returning, func(r returned) bool { return r.Size == 0 })
-	n := m.released
-	m.released = 0
-	return n
-}
-
-// giveBackRun notes each step where a panic in the next finds it.
-func (m *metalActor) giveBackRun(r *returned) {
-	if m.pager != nil && !r.unmapped {
-		if err := m.unmap(r.Range, r.Offset, r.Size); err != nil {
-			m.core.log.Error("device would not unmap pages", zap.Int64("bytes", r.Size), zap.Error(err))
-			return
-		}
-		r.unmapped = true
-	}
-	for len(r.Handles) > 0 {
-		size := r.Size / int64(len(r.Handles))
-		if err := m.release(r.run, size); err != nil {
-			m.core.log.Error("device would not take memory back", zap.Int64("bytes", size), zap.Error(err))
-			return
-		}
-		r.Handles, r.Size = r.Handles[1:], r.Size-size
-		m.released += size
-	}
-}
-
-// release gives the run's first handle back to the device.
-func (m *metalActor) release(r run, size int64) error {
-	if m.pager != nil {
-		return m.timed(callRelease, func() error { return m.pager.Release(r.Handles[0]) })
-	}
-	m.unwire(r.Range.Addr, size)
-	return m.timed(callFree, func() error {
-		return m.segmenter.Free(metal.Segment{Handle: r.Handles[0], Addr: r.Range.Addr, Size: size})
-	})
 }
 
 // mappedPage is the page size where the device maps pages, else 0.
@@ -295,16 +243,21 @@ func (m *metalActor) mappedPage() int64 {
 	return m.core.info.PageSize
 }
 
-// unreserveAll gives the spare ranges back; nobody may hold a slice of them any more.
-func (m *metalActor) unreserveAll() {
-	for _, r := range m.spare {
-		m.unreserve(r)
+// unreserveAll gives the spare ranges back; nobody may hold a slice of them any
+// more. The error is the device's that keeps one, or keeps memory: it is tried
+// again next time.
+func (m *metalActor) unreserveAll() error {
+	var errs []error
+	for i := 0; i < len(m.spare); {
+		if err := m.timed(callUnreserve, func() error { return m.pager.Unreserve(m.spare[i]) }); err != nil {
+			errs = append(errs, fmt.Errorf("address range of %d bytes: %w", m.spare[i].Size, err))
+			i++
+			continue
+		}
+		m.spare = slices.Delete(m.spare, i, i+1)
 	}
-	m.spare = nil
-}
-
-func (m *metalActor) unreserve(r metal.Range) {
-	if err := m.timed(callUnreserve, func() error { return m.pager.Unreserve(r) }); err != nil {
-		m.core.log.Error("device would not take an address range back", zap.Int64("bytes", r.Size), zap.Error(err))
+	for _, r := range m.leaving {
+		errs = append(errs, fmt.Errorf("%d bytes: %w", r.Size, r.refusal))
 	}
+	return errors.Join(errs...)
 }

@@ -129,17 +129,18 @@ func (p *supervisor) setMemoryLimit(n int64) (previous, over int64, err error) {
 	i := p.core.info
 	n, err = resolve("memory limit", n, defaultMemoryLimit(i))
 	if err != nil {
-		return 0, 0, err
+		previous, _ = p.core.ledger.limits()
+		return previous, 0, err
 	}
 	previous, over = p.core.ledger.setMemoryLimit(n, reclaimThreshold(i, n))
 	return previous, over, nil
 }
 
 func (p *supervisor) setCacheLimit(n int64) (previous, over int64, err error) {
-	memory, _ := p.core.ledger.limits()
+	memory, previous := p.core.ledger.limits()
 	n, err = resolve("cache limit", n, memory)
 	if err != nil {
-		return 0, 0, err
+		return previous, 0, err
 	}
 	previous, over = p.core.ledger.setCacheLimit(n)
 	return previous, over, nil
@@ -165,7 +166,7 @@ func (c *Core) ClearCache() (released int64, err error) {
 func (c *Core) onMetal(f func(*call)) *call {
 	k := &call{gate: c.seam.NewGate(), f: f}
 	k.self = k
-	c.metal.send(k, false)
+	c.metal.send(k, true)
 	k.gate.Wait()
 	return k
 }

@@ -1,7 +1,11 @@
 package actors
 
 import (
+	"runtime/debug"
+
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/metalloc/metalloc/actors/turn"
 )
 
 // The actors' side of protoactor: a message becomes a call of what the methods
@@ -12,6 +16,7 @@ type streamActor Stream
 // Receive handles one message, in the stream's turn.
 func (a *streamActor) Receive(ctx actor.Context) {
 	s := (*Stream)(a)
+	defer answerPanic(ctx)
 	switch m := deref(ctx.Message()).(type) {
 	case *actor.Restarting:
 		s.restarted()
@@ -42,8 +47,17 @@ func (s *Stream) receiveMalloc(ctx actor.Context, m Malloc) {
 	if t.reply = ctx.Sender(); t.reply == nil {
 		t.state.Store(abandoned) // nobody to have it: carried out, and kept as cache
 	}
+	defer func() {
+		v := recover()
+		if v != nil {
+			t.broke(&turn.PanicError{Value: v, Stack: debug.Stack()})
+		}
+		t.hop(false)
+		if v != nil {
+			panic(v)
+		}
+	}()
 	t.step()
-	t.hop(false)
 }
 
 // receiveFree frees a buffer of this stream in this turn; another stream's is
@@ -57,21 +71,21 @@ func (s *Stream) receiveFree(ctx actor.Context, m Free) {
 		respond(ctx, FreeReply{})
 	case owner != s:
 		c, sender := s.core, ctx.Sender()
-		c.seam.Go(func() {
-			err := m.Buffer.Free()
-			if sender != nil {
-				c.sys.Root.Send(sender, FreeReply{Err: err})
-			}
-		})
+		c.background(func() { c.tell(sender, FreeReply{Err: m.Buffer.Free()}) })
 	default:
 		rs, err := s.takeBack(m.Buffer)
 		if err != nil {
 			err = s.core.fail("free", s, m.Buffer.size, err, false)
 		}
-		if rs != nil {
-			s.core.giveBack(rs, nil, false)
+		if rs == nil {
+			respond(ctx, FreeReply{Err: err})
+			return
 		}
-		respond(ctx, FreeReply{Err: err})
+		c, sender := s.core, ctx.Sender()
+		c.giveBack(rs, func(bool) {
+			c.tell(sender, FreeReply{})
+			c.end() // takeBack has begun it
+		}, false)
 	}
 }
 
@@ -94,6 +108,7 @@ type supervisorActor supervisor
 func (a *supervisorActor) Receive(ctx actor.Context) {
 	p := (*supervisor)(a)
 	c := p.core
+	defer answerPanic(ctx)
 	switch m := deref(ctx.Message()).(type) {
 	case *actor.Stopped:
 		p.stopped()
@@ -113,11 +128,9 @@ func (a *supervisorActor) Receive(ctx actor.Context) {
 		c.receiveLimit(ctx, LimitReply{previous, err}, sweepCache, over)
 	case SetWiredLimit:
 		sender := ctx.Sender()
-		c.seam.Go(func() {
+		c.background(func() {
 			previous, err := c.SetWiredLimit(m.Bytes)
-			if sender != nil {
-				c.sys.Root.Send(sender, LimitReply{previous, err})
-			}
+			c.tell(sender, LimitReply{previous, err})
 		})
 	case ClearCache:
 		c.receiveClear(ctx, p.byCache(false))
@@ -135,19 +148,13 @@ func (c *Core) receiveLimit(ctx actor.Context, r LimitReply, kind sweepKind, ove
 		return
 	}
 	sender := ctx.Sender()
-	c.sweepOver(c.sup.byCache(false), kind, over, func(*sweep, bool) {
-		if sender != nil {
-			c.sys.Root.Send(sender, r)
-		}
-	}, false)
+	c.sweepOver(c.sup.byCache(false), kind, over, func(*sweep, bool) { c.tell(sender, r) }, false)
 }
 
 func (c *Core) receiveClear(ctx actor.Context, ss []*Stream) {
 	sender := ctx.Sender()
 	c.sweepOver(ss, sweepClear, everything, func(s *sweep, _ bool) {
-		if sender != nil {
-			c.sys.Root.Send(sender, ClearCacheReply{Released: s.released, Pending: s.pending})
-		}
+		c.tell(sender, ClearCacheReply{Released: s.released, Pending: s.pending})
 	}, false)
 }
 
@@ -166,6 +173,56 @@ func receiveQuery(ctx actor.Context, m any, c *Core, r *row) {
 	case ResetPeakMemory:
 		c.ledger.resetPeak(r)
 		respond(ctx, ResetPeakReply{})
+	default: // a nil pointer, or sent to the wrong kind of actor
+		if r := failure(ctx.Message(), ErrBadMessage); r != nil {
+			respond(ctx, r)
+		}
+	}
+}
+
+// answerPanic, deferred, answers the message whose handling panicked; the
+// mailbox deals with the rest.
+func answerPanic(ctx actor.Context) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	r := failure(ctx.Message(), &turn.PanicError{Value: v, Stack: debug.Stack()})
+	if _, ticket := r.(MallocReply); !ticket && r != nil { // a ticket answers itself
+		respond(ctx, r)
+	}
+	panic(v)
+}
+
+// failure is the reply that says why m, one of our messages, was not carried out.
+func failure(m any, err error) any {
+	switch m.(type) {
+	case Malloc, *Malloc:
+		return MallocReply{Err: err}
+	case Free, *Free:
+		return FreeReply{err}
+	case RecordUse, *RecordUse:
+		return RecordUseReply{err}
+	case ActiveMemory, *ActiveMemory, PeakMemory, *PeakMemory, CacheMemory, *CacheMemory,
+		ReservedMemory, *ReservedMemory, MemoryLimit, *MemoryLimit, CacheLimit, *CacheLimit,
+		WiredLimit, *WiredLimit:
+		return MemoryReply{Err: err}
+	case ResetPeakMemory, *ResetPeakMemory:
+		return ResetPeakReply{err}
+	case SetMemoryLimit, *SetMemoryLimit, SetCacheLimit, *SetCacheLimit, SetWiredLimit, *SetWiredLimit:
+		return LimitReply{Err: err}
+	case ClearCache, *ClearCache:
+		return ClearCacheReply{Err: err}
+	case Snapshot, *Snapshot:
+		return SnapshotReply{Err: err}
+	}
+	return nil
+}
+
+// tell sends a reply later than in the handling of its message.
+func (c *Core) tell(sender *PID, reply any) {
+	if sender != nil {
+		c.sys.Root.Send(sender, reply)
 	}
 }
 

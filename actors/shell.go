@@ -2,7 +2,6 @@ package actors
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -12,7 +11,7 @@ import (
 )
 
 // shell is one of our actors as its callers see it: a mailbox whose turn they
-// can take. The actor's state outlives the actor: after it has stopped, a mutex
+// can take. The actor's state outlives the actor: after it has stopped, a lock
 // takes the turn's place, so that buffers can be freed and figures asked for as
 // long as anyone holds them.
 type shell struct {
@@ -20,14 +19,14 @@ type shell struct {
 	mb    *turn.Mailbox
 	pid   *PID
 	over  seam.Gate   // opened when the actor has stopped
-	gone  atomic.Bool // stopped: after guards the state
-	after sync.Mutex
+	gone  atomic.Bool // stopped
+	after seam.Gate   // the lock of a stopped actor's state: whoever passes opens it again
 }
 
 func (a *shell) init(c *Core) {
 	a.core = c
 	a.mb = turn.New(c.seam)
-	a.over = c.seam.NewGate()
+	a.over, a.after = c.seam.NewGate(), c.seam.NewGate()
 }
 
 // spawn starts the actor. The same instance comes back after a restart: its
@@ -46,9 +45,10 @@ func (a *shell) stop() {
 	a.over.Wait()
 }
 
-// stopped is for the actor's Receive: from now on the mutex guards the state.
+// stopped is for the actor's Receive: from now on the lock guards the state.
 func (a *shell) stopped() {
 	a.gone.Store(true)
+	a.after.Open()
 	a.over.Open()
 }
 
@@ -112,8 +112,13 @@ func (a *shell) send(o op, mayEnter bool) {
 		o.hop(true)
 		return
 	}
-	if a.mb.Post(o) != nil {
+	if a.mb.Post(o) == nil {
+		return
+	}
+	if mayEnter {
 		a.sendAfter(o)
+	} else {
+		a.core.seam.Go(func() { a.sendAfter(o) })
 	}
 }
 
@@ -140,11 +145,8 @@ func (a *shell) sendAfter(o op) {
 }
 
 func (a *shell) afterwards(f func()) (err error) {
-	for !a.gone.Load() {
-		a.core.seam.Yield()
-	}
-	a.after.Lock()
-	defer a.after.Unlock()
+	a.after.Wait()
+	defer a.after.Open()
 	defer func() {
 		if v := recover(); v != nil {
 			err = &turn.PanicError{Value: v}

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/metalloc/metalloc/metal"
@@ -19,9 +20,11 @@ type Stream struct {
 
 	// The turn's.
 	heap     *streams.Heap
+	shut     bool // no more mallocs: Close is coming
 	closed   bool
 	broken   error          // why the stream hands out nothing more
 	taken    *streams.Block // handed out by the heap, but not to anyone yet
+	plans    int            // misses under way, which may add memory
 	passages []passage
 	watched  map[metal.Mark]struct{}
 	clearTo  uint64 // pages freed up to this clock go back as soon as they may
@@ -39,8 +42,8 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 	if s.name == "" {
 		s.name = fmt.Sprintf("stream-%d", s.id)
 	}
-	if c.marker != nil && s.queue != 0 {
-		if _, err := c.marker.Record(s.queue); err != nil {
+	if c.marks != nil && s.queue != 0 {
+		if _, err := c.marks.record(s.queue); err != nil {
 			return nil, fmt.Errorf("stream %q: queue %#x: %w", s.name, s.queue, err)
 		}
 	}
@@ -48,6 +51,8 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer,
 	})
 	s.init(c)
+	c.begin() // Close must not meet a stream that is admitted but not spawned
+	defer c.end()
 	call := c.newCall(func(k *call) { k.err = k.stream.core.sup.admit(k.stream) })
 	defer c.freeCall(call)
 	call.stream = s
@@ -102,7 +107,7 @@ func (s *Stream) mallocInTurn(size, rounded int64) (b Buffer, t *ticket, err err
 		}
 		b, err = Buffer{}, s.core.fail("malloc", s, size, err, false)
 	}()
-	if s.closed || s.broken != nil {
+	if s.shut || s.broken != nil {
 		err = s.refusal()
 	} else if blk := s.heap.Malloc(rounded, size); blk != nil {
 		s.taken = blk
@@ -147,10 +152,7 @@ func (c *Core) checkSize(size int64) error {
 	if size < 0 {
 		return fmt.Errorf("size %d: %w: expected bytes ≥ 0", size, ErrInvalidSize)
 	}
-	if size > c.maxBlock() {
-		return fmt.Errorf("size %d: %w, %d bytes", size, ErrTooLarge, c.maxBlock())
-	}
-	return nil
+	return fmt.Errorf("size %d, rounded up: %w, %d bytes", size, ErrTooLarge, c.maxBlock())
 }
 
 // maxBlock is the device's largest buffer, bytes.
@@ -184,6 +186,7 @@ func (s *Stream) free(b Buffer) error {
 		return s.core.fail("free", s, b.size, err, false)
 	}
 	if rs != nil {
+		defer s.core.end() // takeBack has begun it
 		s.core.await(rs)
 		if s.gone.Load() {
 			s.core.retire(s)
@@ -209,11 +212,11 @@ func (s *Stream) freeInTurn(b Buffer) (rs runs, err error) {
 // Synchronize waits until the stream's queue has passed this point; with ctx it
 // ends early. A stream without a queue returns at once.
 func (s *Stream) Synchronize(ctx context.Context) error {
-	m := s.core.marker
+	m := s.core.marks
 	if m == nil || s.queue == 0 {
 		return nil
 	}
-	mark, err := m.Record(s.queue)
+	mark, err := m.record(s.queue)
 	if err != nil {
 		return s.core.fail("synchronize", s, 0, err, false)
 	}
@@ -223,7 +226,7 @@ func (s *Stream) Synchronize(ctx context.Context) error {
 	if err := s.core.waitMark(ctx, mark); err != nil {
 		return s.core.fail("synchronize", s, 0, err, false)
 	}
-	if _, err = m.Reached(mark); err != nil {
+	if _, err = m.reached(mark); err != nil {
 		return s.core.fail("synchronize", s, 0, err, false)
 	}
 	return nil
@@ -232,7 +235,9 @@ func (s *Stream) Synchronize(ctx context.Context) error {
 // waitMark returns when the mark is reached, its queue has failed or ctx ends.
 func (c *Core) waitMark(ctx context.Context, mark metal.Mark) error {
 	gate := c.seam.NewGate()
-	c.marker.Notify(mark, gate.Open)
+	if err := c.marks.notify(mark, gate.Open); err != nil {
+		return err
+	}
 	return gate.WaitContext(ctx)
 }
 
@@ -245,6 +250,8 @@ func (s *Stream) Close(ctx context.Context) error {
 	if ctx != nil && ctx.Err() != nil {
 		return s.core.fail("close", s, 0, ctx.Err(), false)
 	}
+	s.core.begin()
+	defer s.core.end()
 	c := s.core.newCall(func(c *call) {
 		if c.stream.closed {
 			c.err = ErrClosed
@@ -255,13 +262,24 @@ func (s *Stream) Close(ctx context.Context) error {
 	defer s.core.freeCall(c)
 	c.stream = s
 	s.do(c)
-	if c.err != nil {
+	if errors.Is(c.err, ErrClosed) {
 		return nil
 	}
 	s.core.await(c.runs)
 	s.stop()
 	s.core.retire(s)
+	if c.err != nil { // a panic; the stream has ended all the same
+		return s.core.fail("close", s, 0, c.err, false)
+	}
 	return nil
+}
+
+// refuse makes Malloc give ErrClosed from now on.
+func (s *Stream) refuse() {
+	c := s.core.newCall(func(c *call) { c.stream.shut = true })
+	defer s.core.freeCall(c)
+	c.stream = s
+	s.do(c)
 }
 
 // ActiveMemory is the bytes in the stream's live buffers now. Like every query

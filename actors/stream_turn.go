@@ -24,9 +24,16 @@ func (s *Stream) settle(c change) (excess int64) {
 	return s.core.ledger.settle(s.row, s.heap.Figures(), c)
 }
 
+// leave passes pages that the heap has given up to the metal actor, which gets to
+// them when it is asked next, and books them.
+func (s *Stream) leave(rs runs, kept bool) []*leaving {
+	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	return s.core.metal.leave(rs, kept)
+}
+
 // look is a ticket's first stage: a hit after all, or a plan.
 func (s *Stream) look(t *ticket) stage {
-	if s.closed || s.broken != nil {
+	if s.shut || s.broken != nil {
 		return s.answer(t, Buffer{}, s.refusal())
 	}
 	t.give = append(t.give, s.poll()...)
@@ -37,8 +44,12 @@ func (s *Stream) look(t *ticket) stage {
 	}
 	s.pass()
 	t.plan, t.work, t.failed, t.err = s.heap.Plan(rounded, t.size), work{}, false, nil
+	s.plans++
 	t.work.moved = streams.SizeOf(t.plan.Moves)
-	s.settle(change{fromPool: -t.work.moved})
+	t.work.moves = s.leave(t.plan.Moves, true)
+	if t.plan.Reserve == 0 { // here, since the segment is the turn's
+		t.work.spans = t.plan.Spans(metal.Range{})
+	}
 	if t.plan.Missing() == t.work.moved {
 		return serve
 	}
@@ -53,7 +64,7 @@ func (s *Stream) handOver(t *ticket, blk *streams.Block, c change) {
 	if s.closed {
 		s.answer(t, Buffer{}, ErrClosed)
 	} else if t.state.CompareAndSwap(waiting, answered) {
-		t.buf = b
+		t.buf, t.err = b, nil // not what the device said the first time
 	}
 	if t.buf == (Buffer{}) {
 		s.heap.Free(blk)
@@ -82,24 +93,28 @@ func (s *Stream) answer(t *ticket, b Buffer, err error) stage {
 func (s *Stream) commit(t *ticket) stage {
 	plan := t.plan
 	t.plan = nil
+	s.plans--
 	blk := plan.Commit(t.work.rng, t.work.handles)
 	s.handOver(t, blk, change{mallocs: 1, misses: 1, fromPool: t.work.moved + t.work.created})
 	return done
 }
 
 // abort is a ticket's last stage when the limit or the device has said no; or
-// its first again, if only now the caches are to be swept.
+// its first again, if the caches have been swept meanwhile.
 func (s *Stream) abort(t *ticket) stage {
 	t.plan.Abort()
 	t.plan = nil
-	if t.sweep > 0 {
+	s.plans--
+	if t.again {
+		t.again = false
 		return look
 	}
 	return s.answer(t, Buffer{}, t.err)
 }
 
 // takeBack frees a buffer. Pages that the cache limit doesn't let it keep are
-// returned; they have left the stream.
+// returned; they have left the stream. Close waits until the caller, who has
+// given them back, calls end.
 func (s *Stream) takeBack(b Buffer) (runs, error) {
 	if b.blk.Gen() != b.gen {
 		return nil, ErrDoubleFree
@@ -110,24 +125,28 @@ func (s *Stream) takeBack(b Buffer) (runs, error) {
 	}
 	s.heap.FreeBehind(b.blk, marks)
 	excess := s.settle(change{frees: 1})
+	var rs runs
 	switch {
 	case s.closed:
-		return s.surrender(), nil
+		rs = s.surrender()
 	case excess > 0:
-		return s.trim(excess), nil
+		rs = s.trim(excess)
 	}
-	return nil, nil
+	if rs != nil {
+		s.core.begin()
+	}
+	return rs, nil
 }
 
 // marksOf records where the other streams that use the block are now.
 func (s *Stream) marksOf(blk *streams.Block) (marks []metal.Mark, err error) {
-	if len(blk.Uses()) == 0 || s.core.marker == nil {
+	if len(blk.Uses()) == 0 || s.core.marks == nil {
 		return nil, nil
 	}
 	for _, q := range blk.Uses() {
-		m, err := s.core.marker.Record(q)
+		m, err := s.core.marks.record(q)
 		switch {
-		case errors.Is(err, ErrBusy): // being captured: can't be marked now
+		case unknown(err):
 			return nil, err
 		case err != nil: // a queue that has failed runs nothing more
 			s.core.log.Warn("queue can't be marked", zap.String("stream", s.name), zap.Error(err))
@@ -153,24 +172,28 @@ func (s *Stream) noteUse(b Buffer, other *Stream) error {
 // reached: a queue that has failed runs nothing more, so its marks count as
 // reached.
 func (s *Stream) reached(m metal.Mark) bool {
-	ok, err := s.core.marker.Reached(m)
+	ok, err := s.core.marks.reached(m)
 	if err != nil {
 		s.core.log.Warn("queue has failed", zap.String("stream", s.name), zap.Error(err))
 	}
-	return ok || err != nil
+	return ok || err != nil && !unknown(err)
 }
 
 // pass asks how far the stream's own queue is, and marks where it is now. Pages
 // are given up only behind it.
 func (s *Stream) pass() {
 	clock := s.heap.Clock()
-	if s.queue == 0 || s.core.marker == nil {
+	if s.queue == 0 || s.core.marks == nil {
 		s.heap.Pass(clock)
 		return
 	}
 	if n := len(s.passages); s.heap.Passed() < clock && (n == 0 || s.passages[n-1].clock < clock) {
-		if m, err := s.core.marker.Record(s.queue); err == nil {
+		m, err := s.core.marks.record(s.queue)
+		switch {
+		case err == nil:
 			s.passages = append(s.passages, passage{m, clock})
+		case !unknown(err): // a queue that has failed runs nothing more
+			s.heap.Pass(clock)
 		}
 	}
 	n := 0
@@ -188,7 +211,7 @@ func (s *Stream) poll() runs {
 		return nil
 	}
 	rs := s.heap.Settle(s.reached)
-	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.leave(rs, false)
 	return rs
 }
 
@@ -196,7 +219,7 @@ func (s *Stream) poll() runs {
 func (s *Stream) trim(n int64) runs {
 	s.pass()
 	rs := s.heap.ReduceCache(n)
-	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.leave(rs, false)
 	s.watch()
 	return rs
 }
@@ -206,14 +229,14 @@ func (s *Stream) surrender() runs {
 	s.pass()
 	rs := s.heap.Clear()
 	s.clearTo = math.MaxUint64
-	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.leave(rs, false)
 	s.watch()
 	return rs
 }
 
 // retire closes the stream's books; its buffers are the runtime's from here on.
 func (s *Stream) retire() runs {
-	s.closed = true
+	s.shut, s.closed = true, true
 	rs := append(s.poll(), s.surrender()...)
 	s.core.ledger.close(s.row)
 	return rs
@@ -235,7 +258,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 		s.clearTo = max(s.clearTo, s.heap.Clock())
 	}
 	after := s.heap.Figures().Cache
-	s.settle(change{fromPool: -streams.SizeOf(taken)})
+	s.leave(taken, false)
 	if kind != sweepPages {
 		s.watch()
 	}
@@ -245,7 +268,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 // watch has the stream polled when a mark is reached that memory to be given
 // back waits for.
 func (s *Stream) watch() {
-	if s.core.marker == nil || s.core.ledger.cacheExcess() == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
+	if s.core.marks == nil || s.core.ledger.cacheExcess() == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
 		return
 	}
 	for _, m := range s.waits() {
@@ -256,7 +279,11 @@ func (s *Stream) watch() {
 			s.watched = map[metal.Mark]struct{}{}
 		}
 		s.watched[m] = struct{}{}
-		s.core.marker.Notify(m, func() { s.core.seam.Go(func() { s.send(newPolling(s, m), true) }) })
+		err := s.core.marks.notify(m, func() { s.core.background(func() { s.send(newPolling(s, m), true) }) })
+		if err != nil {
+			delete(s.watched, m)
+			s.core.log.Error("mark can't be watched", zap.String("stream", s.name), zap.Error(err))
+		}
 	}
 }
 
@@ -290,7 +317,7 @@ func (p *polling) step() {
 	s.pass()
 	if s.clearTo > 0 {
 		rs := s.heap.TakeOlder(s.clearTo)
-		s.settle(change{fromPool: -streams.SizeOf(rs)})
+		s.leave(rs, false)
 		p.give = append(p.give, rs...)
 	}
 	if excess := s.core.ledger.cacheExcess(); excess > 0 {
@@ -304,9 +331,15 @@ func (p *polling) broke(err error) {
 }
 
 func (p *polling) hop(mayEnter bool) {
-	if p.give != nil {
-		p.stream.core.giveBack(p.give, nil, mayEnter)
+	s := p.stream
+	if len(p.give) == 0 {
+		return
 	}
+	s.core.giveBack(p.give, func(bool) {
+		if s.gone.Load() { // closed, and this may have been the last it had
+			s.core.background(func() { s.core.retire(s) })
+		}
+	}, mayEnter)
 }
 
 // restarted checks the state after a panic: what was handed out to nobody goes

@@ -84,8 +84,9 @@ func (p *supervisor) book(t *ticket) stage {
 		return commit
 	}
 	l.left(t.work.released)
-	if errors.Is(t.err, ErrOutOfMemory) && !t.asked {
-		t.asked, t.sweep, t.sweepOver = true, everything, p.byCache(false)
+	if errors.Is(t.err, ErrOutOfMemory) && !t.swept {
+		t.asked, t.swept, t.again = true, true, true
+		t.sweep, t.sweepOver = everything, p.byCache(false)
 	}
 	return abort
 }

@@ -93,7 +93,7 @@ func (s *sweep) step() {
 		s.need -= reduced
 	case deliver:
 		s.stage = tell
-		s.released = s.core.metal.giveBack(s.runs)
+		s.released = s.core.metal.drain()
 	case tell:
 		s.stage = swept
 		s.core.ledger.left(s.released)
@@ -112,7 +112,8 @@ func (s *sweep) hop(mayEnter bool) {
 	if s.stage == gather && (s.next == len(s.streams) || s.need <= 0) {
 		s.stage = deliver
 	}
-	if s.stage == deliver && len(s.runs) == 0 {
+	// A clearing takes along what the device has refused before.
+	if s.stage == deliver && len(s.runs) == 0 && s.kind != sweepClear {
 		s.stage = swept
 	}
 	switch s.stage {

@@ -23,7 +23,9 @@ type ticket struct {
 	stream *Stream
 	size   int64
 	stage  stage
-	asked  bool  // the caches have been swept for this ticket
+	asked  bool  // the caches have been swept as far as the limits want it
+	swept  bool  // and altogether, since the device was full
+	again  bool  // after abort the ticket tries once more
 	sweep  int64 // bytes to sweep from caches before the next stage
 
 	sweepOver []*Stream // whose caches
@@ -35,7 +37,7 @@ type ticket struct {
 	give     runs  // pages of settled blocks that go back to the device
 
 	gate  seam.Gate
-	reply *PID // who asked by message; nil: a goroutine waits at the gate
+	reply *PID // who asked by message; without this and a gate nobody waits
 	state atomic.Uint32
 	buf   Buffer
 	err   error
@@ -92,19 +94,14 @@ func (t *ticket) step() {
 // broke: the present stage panicked. What it had taken is given back by the
 // stages that would have followed a device failure.
 func (t *ticket) broke(err error) {
-	t.err = err
-	switch t.stage {
-	case serve:
-		t.failed, t.stage = true, undo
-	case undo:
+	switch {
+	case t.stage == promise || t.stage == serve || t.stage == look && t.plan != nil:
+		t.err, t.failed, t.stage = err, true, undo
+	case t.stage == undo:
 		t.stage = book
-	case promise, book:
-		t.failed, t.stage = true, abort
-	default:
-		if t.plan != nil && t.stage == look {
-			t.failed, t.stage = true, undo
-			return
-		}
+	case t.stage == book:
+		t.err, t.failed, t.stage = err, true, abort
+	default: // it may have been answered already: then that stands
 		t.stream.answer(t, Buffer{}, err)
 		t.stage = done
 	}
@@ -136,9 +133,13 @@ func (t *ticket) hop(mayEnter bool) {
 // to the cache already.
 func (t *ticket) finish() {
 	core, reply := t.core, t.reply
-	if reply != nil {
+	if s := t.stream; s.gone.Load() { // closed meanwhile
+		core.background(func() { core.retire(s) })
+	}
+	switch {
+	case reply != nil:
 		core.sys.Root.Send(reply, MallocReply{Buffer: t.buf, Err: t.err})
-	} else {
+	case t.gate != nil:
 		t.gate.Open()
 	}
 	core.end()
@@ -162,7 +163,7 @@ type work struct {
 	rng      metal.Range    // of a new segment; Size 0: none
 	segment  metal.Segment  // taken whole; Size 0: none
 	handles  []metal.Handle // for the block's place: moved pages first, then new ones
-	unmapped int            // of the plan's moves
+	moves    []*leaving     // the plan's; empty once their handles are in handles
 	moved    int64          // bytes of the plan's moves; look sets it
 	released int64          // bytes that undo gave back
 	created  int64          // bytes of new ones

@@ -97,7 +97,8 @@ func (m *metalActor) unwireUnit(addr uintptr) {
 }
 
 // setWiredLimit wires what exists and fits, or unwires what doesn't any more. If
-// the system refuses, the limit is the old one and nothing more is wired than before.
+// the system refuses, or the device panics, the limit is the old one and nothing
+// more is wired than before.
 func (m *metalActor) setWiredLimit(n int64) (previous int64, err error) {
 	w := &m.wiring
 	previous = w.limit.Load()
@@ -115,19 +116,26 @@ func (m *metalActor) setWiredLimit(n int64) (previous int64, err error) {
 	}
 	w.limit.Store(n)
 	var fresh []uintptr
+	done := false
+	defer func() {
+		if !done {
+			w.limit.Store(previous)
+			for _, a := range fresh {
+				m.unwireUnit(a)
+			}
+		}
+	}()
 	for addr, u := range w.units {
-		if w.total.Load() > n {
+		switch {
+		case w.total.Load() > n:
 			m.unwireUnit(addr)
-		} else if !u.wired {
+		case !u.wired && n > previous:
 			if err := m.wireUnit(addr); err != nil {
-				for _, a := range fresh {
-					m.unwireUnit(a)
-				}
-				w.limit.Store(previous)
 				return previous, err
 			}
 			fresh = append(fresh, addr)
 		}
 	}
+	done = true
 	return previous, nil
 }

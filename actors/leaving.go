@@ -1,0 +1,124 @@
+package actors
+
+import (
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/metalloc/metalloc/metal"
+)
+
+// leaving are pages that a stream has given up: they go back to the device or,
+// kept, to another place of a ticket. Size and Handles shrink as they get there;
+// what the device refuses stays, and is tried again next time.
+type leaving struct {
+	run
+	kept     bool // a ticket will take them
+	unmapped bool
+	refusal  error // the device's last
+}
+
+// inbox takes what leaves a stream, in that stream's very turn. The heap may
+// give the place to another block from then on, so whoever maps pages there
+// must find the old ones here, even if those who bring them come later.
+type inbox struct {
+	mu   sync.Mutex
+	runs []*leaving
+}
+
+func (m *metalActor) leave(rs runs, kept bool) []*leaving {
+	if len(rs) == 0 {
+		return nil
+	}
+	ls := make([]*leaving, len(rs))
+	for i, r := range rs {
+		ls[i] = &leaving{run: r, kept: kept}
+	}
+	m.inbox.mu.Lock()
+	m.inbox.runs = append(m.inbox.runs, ls...)
+	m.inbox.mu.Unlock()
+	return ls
+}
+
+func (m *metalActor) collect() {
+	m.inbox.mu.Lock()
+	m.leaving = append(m.leaving, m.inbox.runs...)
+	m.inbox.runs = nil
+	m.inbox.mu.Unlock()
+}
+
+// vacate unmaps what is still mapped of pages that have left that address range.
+func (m *metalActor) vacate(r metal.Range) error {
+	m.collect()
+	for _, l := range m.leaving {
+		if l.Range != r {
+			continue
+		}
+		if err := m.unmapLeaving(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain gives back all that isn't kept, and returns how many bytes have gone
+// since the last time.
+func (m *metalActor) drain() int64 {
+	m.collect()
+	for _, l := range m.leaving {
+		if !l.kept {
+			m.giveBack(l)
+		}
+	}
+	m.forget()
+	n := m.released
+	m.released = 0
+	return n
+}
+
+// forget drops what has got where it was going.
+func (m *metalActor) forget() {
+	m.leaving = slices.DeleteFunc(m.leaving, func(l *leaving) bool { return l.Size == 0 })
+}
+
+func (m *metalActor) unmapLeaving(l *leaving) error {
+	if m.pager == nil || l.unmapped {
+		return nil
+	}
+	if err := m.unmap(l.Range, l.Offset, l.Size); err != nil {
+		m.core.log.Error("device would not unmap pages", zap.Int64("bytes", l.Size), zap.Error(err))
+		l.refusal = err
+		return err
+	}
+	l.unmapped = true
+	return nil
+}
+
+// giveBack notes each step where a panic in the next finds it.
+func (m *metalActor) giveBack(l *leaving) {
+	if m.unmapLeaving(l) != nil {
+		return
+	}
+	for len(l.Handles) > 0 {
+		size := l.Size / int64(len(l.Handles))
+		if err := m.release(l.run, size); err != nil {
+			m.core.log.Error("device would not take memory back", zap.Int64("bytes", size), zap.Error(err))
+			l.refusal = err
+			return
+		}
+		l.Handles, l.Size = l.Handles[1:], l.Size-size
+		m.released += size
+	}
+}
+
+// release gives the run's first handle back to the device.
+func (m *metalActor) release(r run, size int64) error {
+	if m.pager != nil {
+		return m.timed(callRelease, func() error { return m.pager.Release(r.Handles[0]) })
+	}
+	m.unwire(r.Range.Addr, size)
+	return m.timed(callFree, func() error {
+		return m.segmenter.Free(metal.Segment{Handle: r.Handles[0], Addr: r.Range.Addr, Size: size})
+	})
+}
