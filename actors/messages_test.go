@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/metalloc/metalloc/actors"
+	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/metal/sim"
 	"github.com/metalloc/metalloc/telemetry"
 )
@@ -60,7 +61,11 @@ func TestEveryMessage(t *testing.T) {
 	dev := simDevice(t)
 	cfg := defaults()
 	cfg.System = sys
-	c := start(t, dev, cfg)
+	c := start(t, struct { // it can't wire
+		metal.Device
+		metal.Pager
+		metal.Marker
+	}{dev, dev, dev}, cfg)
 	q, err := dev.NewQueue()
 	require.NoError(t, err)
 	s, other := newStream(t, c, actors.StreamConfig{Name: "s"}), newStream(t, c, actors.StreamConfig{Queue: q.Handle()})
@@ -200,18 +205,14 @@ func TestBadMessages(t *testing.T) {
 			require.ErrorIs(t, replyError(ask(t, to, nilPointer)), actors.ErrBadMessage, "%T", nilPointer)
 		}
 	}
-	require.Equal(t, defaultsOf(c), [2]int64{c.MemoryLimit(), c.CacheLimit()})
+	require.EqualValues(t, 76<<30, c.MemoryLimit())
+	require.EqualValues(t, 76<<30, c.CacheLimit())
 	foreign := start(t, simDevice(t), defaults())
 	b := malloc(t, newStream(t, foreign, actors.StreamConfig{}), 1)
 	require.ErrorIs(t, replyError(ask(t, s.PID(), actors.Free{Buffer: b})), actors.ErrForeignBuffer)
 	require.ErrorIs(t, replyError(ask(t, s.PID(), actors.RecordUse{Buffer: b, Stream: s})), actors.ErrForeignBuffer)
 	require.NoError(t, b.Free())
 	require.Equal(t, telemetry.Figures{}, c.Snapshot().Total)
-}
-
-func defaultsOf(c *actors.Core) [2]int64 {
-	l := c.Snapshot().Limits
-	return [2]int64{l.Memory, l.Cache}
 }
 
 func replyError(reply any) error {
@@ -254,8 +255,14 @@ func TestNoSender(t *testing.T) {
 	sys.Root.Send(other.PID(), actors.Free{Buffer: b})
 	eventually(t, func() bool { return c.ActiveMemory() == 0 })
 	for _, m := range []any{
-		actors.ActiveMemory{}, actors.Snapshot{}, actors.ResetPeakMemory{}, actors.MemoryLimit{},
-		actors.SetMemoryLimit{Bytes: 1}, actors.SetWiredLimit{}, actors.Malloc{}, nil, "what",
+		actors.ActiveMemory{},
+		actors.Snapshot{},
+		actors.ResetPeakMemory{},
+		actors.MemoryLimit{},
+		actors.SetMemoryLimit{Bytes: 1},
+		actors.SetWiredLimit{},
+		actors.Malloc{},
+		nil, "what",
 	} {
 		sys.Root.Send(c.SupervisorPID(), m)
 		sys.Root.Send(s.PID(), m)

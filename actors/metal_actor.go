@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/telemetry"
 )

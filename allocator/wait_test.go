@@ -155,3 +155,31 @@ func TestMissFailsHalfway(t *testing.T) {
 		}
 	}
 }
+
+// The device says no, but meanwhile somebody frees what fits: that is taken, and
+// the device's error forgotten.
+func TestHitAfterOutOfMemory(t *testing.T) {
+	rt, dev := openSim(t, sim.Config{})
+	s := newStream(t, rt)
+	held := []allocator.Buffer{malloc(t, s, 1<<20-512), malloc(t, s, 1<<20-512)}
+	b := malloc(t, s, 1024) // the page is full now
+	require.EqualValues(t, page, rt.ReservedMemory())
+	require.Zero(t, rt.Snapshot().Total.Slack)
+	dev.FailNext(sim.CallCreate, 1, nil)
+	creates := dev.Calls()[sim.CallCreate]
+	release := block(dev, sim.CallCreate)
+	defer release()
+	got := make(chan allocator.Buffer)
+	go func() {
+		b, err := s.Malloc(ctx, 1000)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- b
+	}()
+	eventually(t, func() bool { return dev.Calls()[sim.CallCreate] == creates+1 })
+	free(t, b)
+	release()
+	free(t, append(held, <-got)...)
+	require.Zero(t, rt.ActiveMemory())
+}

@@ -11,11 +11,14 @@ import (
 	"github.com/metalloc/metalloc/metal/sim"
 )
 
-// wirable is a simulated device that can keep memory resident, and keeps books.
+// wirable is a simulated device with wiring books of the test's own.
 type wirable struct {
 	*sim.Device
 	books
 }
+
+func (w *wirable) Wire(addr uintptr, size int64) error   { return w.wire(addr, size) }
+func (w *wirable) Unwire(addr uintptr, size int64) error { return w.unwire(addr, size) }
 
 // wirableSegments is the same for whole segments.
 type wirableSegments struct {
@@ -23,7 +26,10 @@ type wirableSegments struct {
 	books
 }
 
-// books is a metal.Wirer. It runs on the metal actor alone, and what tests read
+func (w *wirableSegments) Wire(addr uintptr, size int64) error   { return w.wire(addr, size) }
+func (w *wirableSegments) Unwire(addr uintptr, size int64) error { return w.unwire(addr, size) }
+
+// books do what a metal.Wirer does. It runs on the metal actor alone, and what tests read
 // they read when that is idle.
 type books struct {
 	wired  map[uintptr]int64
@@ -32,7 +38,7 @@ type books struct {
 	wrong  error // an Unwire of what isn't wired so
 }
 
-func (b *books) Wire(addr uintptr, size int64) error {
+func (b *books) wire(addr uintptr, size int64) error {
 	b.blow()
 	if b.system > 0 && b.total()+size > b.system {
 		return fmt.Errorf("system allows %d: %w", b.system, metal.ErrLimitExceeded)
@@ -44,7 +50,7 @@ func (b *books) Wire(addr uintptr, size int64) error {
 	return nil
 }
 
-func (b *books) Unwire(addr uintptr, size int64) error {
+func (b *books) unwire(addr uintptr, size int64) error {
 	b.blow()
 	if b.wired[addr] != size {
 		b.wrong = fmt.Errorf("unwire of %d bytes at %#x, of which %d are wired", size, addr, b.wired[addr])
@@ -195,13 +201,17 @@ func TestWiringOfSegments(t *testing.T) {
 	}
 }
 
-func TestNoWirer(t *testing.T) {
-	rt, dev := openSim(t, sim.Config{})
-	plain := struct {
+// unwirable is the device without metal.Wirer.
+func unwirable(dev *sim.Device) metal.Device {
+	return struct {
 		metal.Device
 		metal.Pager
 	}{dev, dev}
-	bare, err := allocator.Open(plain)
+}
+
+func TestNoWirer(t *testing.T) {
+	rt, dev := openSim(t, sim.Config{})
+	bare, err := allocator.Open(unwirable(dev))
 	require.NoError(t, err)
 	for _, rt := range []*allocator.Runtime{bare, rt} {
 		previous, err := rt.SetWiredLimit(0)

@@ -1,0 +1,76 @@
+package actors
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/metalloc/metalloc/actors/turn"
+	"github.com/metalloc/metalloc/metal/sim"
+)
+
+func startForPanics(t *testing.T) (*Core, *Stream) {
+	t.Helper()
+	dev, err := sim.New(sim.Config{})
+	require.NoError(t, err)
+	c, err := Start(dev, Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, c.Close(context.Background()))
+		require.NoError(t, dev.Close())
+	})
+	s, err := c.NewStream(StreamConfig{})
+	require.NoError(t, err)
+	return c, s
+}
+
+// inTurn runs f in the stream's turn and gives what its panic became.
+func inTurn(s *Stream, f func()) error {
+	k := s.core.newCall(func(*call) { f() })
+	defer s.core.freeCall(k)
+	s.do(k)
+	return k.err
+}
+
+// A handler panics with a block in its hands: the block goes back.
+func TestTakenBlockReturnsAfterPanic(t *testing.T) {
+	c, s := startForPanics(t)
+	b, err := s.Malloc(context.Background(), 1000)
+	require.NoError(t, err)
+	err = inTurn(s, func() {
+		s.takenOne = s.heap.Malloc(2048, 2000)
+		s.settle(change{})
+		panic("boom")
+	})
+	var pe *turn.PanicError
+	require.ErrorAs(t, err, &pe)
+	require.EqualValues(t, 1024, s.ActiveMemory()) // comes after the restart
+	require.EqualValues(t, 1024, c.ActiveMemory())
+	addsUp(t, &c.ledger, true)
+	require.NoError(t, b.Free())
+	require.Zero(t, c.ActiveMemory())
+	require.NoError(t, inTurn(s, func() { require.NoError(t, s.heap.Check()) }))
+}
+
+// A stream found broken hands out nothing more; the rest goes on.
+func TestFailedStream(t *testing.T) {
+	c, s := startForPanics(t)
+	b, err := s.Malloc(context.Background(), 1000)
+	require.NoError(t, err)
+	require.NoError(t, inTurn(s, func() { s.broken = ErrBadMessage }))
+	for _, size := range []int64{1000, 64 << 20} { // a hit, a miss
+		_, err = s.Malloc(context.Background(), size)
+		require.ErrorIs(t, err, ErrStreamFailed)
+		require.ErrorIs(t, err, ErrBadMessage, "why")
+	}
+	require.EqualValues(t, 1024, s.ActiveMemory())
+	other, err := c.NewStream(StreamConfig{})
+	require.NoError(t, err)
+	d, err := other.Malloc(context.Background(), 1000)
+	require.NoError(t, err)
+	require.NoError(t, d.Free())
+	require.NoError(t, b.Free())
+	require.NoError(t, s.Close(context.Background()))
+	addsUp(t, &c.ledger, true)
+}
