@@ -88,7 +88,8 @@ func (c *VirtualClock) run() {
 			return
 		}
 		next := c.alarms[0]
-		c.alarms = slices.Delete(c.alarms, 0, 1)
+		c.alarms[0].f = nil // let go of what it holds
+		c.alarms = c.alarms[1:]
 		c.now = max(c.now, next.at)
 		c.mu.Unlock()
 		next.f()

@@ -123,7 +123,7 @@ func (q *SoftQueue) progress(seq uint64) {
 		done = max(done, p.seq)
 		n++
 	}
-	q.timed = slices.Delete(q.timed, 0, n)
+	q.timed = q.timed[n:]
 	q.completed.Store(done)
 	freed := q.takeWaiters(done)
 	q.mu.Unlock()

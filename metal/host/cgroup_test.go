@@ -22,37 +22,45 @@ func TestFixtures(t *testing.T) {
 		unified      string
 	}{
 		{
-			"v2", Cgroup{"v2", "/work.slice/job 1.scope", 4 * gib, 2 * gib, 2 * gib},
+			"v2",
+			Cgroup{"v2", "/work.slice/job 1.scope", 4 * gib, 2 * gib, 2 * gib},
 			4 * gib, 2 * gib, 4*gib - (3*gib - gib/2), "sys/fs/cgroup/work.slice/job 1.scope",
 		},
 		{
-			"v2-namespace", Cgroup{"v2", "/", 2 * gib, -1, gib},
+			"v2-namespace",
+			Cgroup{"v2", "/", 2 * gib, -1, gib},
 			2 * gib, 0, gib, "sys/fs/cgroup",
 		},
 		{
-			"v2-outside", Cgroup{"v2", "/../neighbour", 3 * gib, -1, gib},
+			"v2-outside",
+			Cgroup{"v2", "/../neighbour", 3 * gib, -1, gib},
 			3 * gib, 0, 2 * gib, "sys/fs/cgroup",
 		},
 		{
-			"v2-bind", Cgroup{"v2", "/system.slice/box.service/app", 5 * gib, -1, 4096},
+			"v2-bind",
+			Cgroup{"v2", "/system.slice/box.service/app", 5 * gib, -1, 4096},
 			5 * gib, 0, 4 * gib, "cg roup/app",
 		},
 		{
-			"v1", Cgroup{"v1", "/docker/abc", gib, -1, gib * 3 / 4},
+			"v1",
+			Cgroup{"v1", "/docker/abc", gib, -1, gib * 3 / 4},
 			gib, 0, gib / 2, "",
 		},
 		{
-			"v1-unlimited", Cgroup{"v1", "/docker/abc", -1, -1, gib},
+			"v1-unlimited",
+			Cgroup{"v1", "/docker/abc", -1, -1, gib},
 			16 * gib, 0, 8 * gib, "",
 		},
 		{
-			"hybrid", Cgroup{"hybrid", "/api/1234", 7 * gib, -1, gib},
+			"hybrid",
+			Cgroup{"hybrid", "/api/1234", 7 * gib, -1, gib},
 			7 * gib, 0, gib, "sys/fs/cgroup/unified/unit",
 		},
 		{"no-cgroup", none, 16 * gib, 0, 8 * gib, ""},
 		{"garbage", none, 0, 0, noLimit, ""},
 		{
-			"garbage-files", Cgroup{"v2", "/a", -1, -1, -1},
+			"garbage-files",
+			Cgroup{"v2", "/a", -1, -1, -1},
 			16 * gib, 0, 8 * gib, "sys/fs/cgroup/a",
 		},
 		{"does-not-exist", none, 0, 0, noLimit, ""},

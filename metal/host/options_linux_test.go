@@ -179,7 +179,7 @@ func vmFlags(t *testing.T, addr uintptr) []string {
 	if err != nil {
 		t.Skipf("the kernel doesn't show mappings: %v", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	inside := false
 	for s := bufio.NewScanner(file); s.Scan(); {
 		var start, end uintptr

@@ -45,7 +45,7 @@ func TestGroupEvents(t *testing.T) {
 func TestGauge(t *testing.T) {
 	const ms = time.Millisecond
 	var g gauge
-	at := func(now time.Duration, sign metal.Level, want metal.Level, told bool) {
+	at := func(now time.Duration, sign, want metal.Level, told bool) {
 		t.Helper()
 		if sign != metal.Normal {
 			g.sign(sign, now)

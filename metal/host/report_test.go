@@ -3,7 +3,6 @@ package host
 import (
 	"encoding/json"
 	"os"
-	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -85,6 +84,6 @@ func TestExamine(t *testing.T) {
 	require.NoError(t, d.Close())
 	text, err := json.Marshal(r)
 	require.NoError(t, err)
-	require.False(t, strings.Contains(string(text), "null"), "%s", text)
+	require.NotContains(t, string(text), "null")
 	t.Logf("%s", text)
 }

@@ -153,7 +153,7 @@ func TestEvents(t *testing.T) {
 // TestOpenSignals looks at made-up systems. A file that takes any text takes
 // triggers, one of /proc that can't be written takes none.
 func TestOpenSignals(t *testing.T) {
-	open := func(root string) (fds int, averages int) {
+	open := func(root string) (fds, averages int) {
 		for _, s := range openSignals(root, cgroup{unified: "cg"}) {
 			if s.fd < 0 {
 				averages++

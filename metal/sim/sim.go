@@ -166,7 +166,7 @@ func (d *SegmentDevice) Close() error {
 	if err := d.book.Close(); err != nil {
 		return err
 	}
-	d.pressure.close()
+	d.close()
 	return nil
 }
 

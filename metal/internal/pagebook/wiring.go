@@ -22,7 +22,7 @@ func (b *Book) setWired(op string, addr uintptr, size int64, on bool) error {
 	if err := b.open(op); err != nil {
 		return err
 	}
-	err := error(nil)
+	var err error
 	if p := b.segments[addr]; p != nil {
 		err = b.wireSegment(p, size, on)
 	} else {
