@@ -36,6 +36,8 @@ type Heap struct {
 	last   *Block      // freed last
 	pages  []pageGroup // what freePages lists, used again
 	queues []*queueWaits
+
+	dropping int // pending blocks that are to be given back once settled
 }
 
 // quickStacks keeps just freed blocks by class, unmerged, last in first out: a
@@ -167,7 +169,7 @@ func (h *Heap) flush() bool {
 	if q == nil || !q.some {
 		return false
 	}
-	any := false
+	merged := false
 	for w := range q.set {
 		for x := q.set[w]; x != 0; x &= x - 1 {
 			c := w<<6 + bits.TrailingZeros64(x)
@@ -178,14 +180,14 @@ func (h *Heap) flush() bool {
 				b.listNext = nil
 				b.seg.touch(b)
 				h.merge(b)
-				any = true
+				merged = true
 				b = next
 			}
 		}
 		q.set[w] = 0
 	}
 	q.some = false
-	return any
+	return merged
 }
 
 // touch notes on b's pages when b was freed.

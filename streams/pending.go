@@ -7,6 +7,20 @@ import "github.com/metalloc/metalloc/metal"
 type queueWaits struct {
 	queue metal.Queue
 	fifo  []wait
+	head  int // settled ones before it are cleared away now and then
+}
+
+// waiting are those not settled yet.
+func (w *queueWaits) waiting() []wait { return w.fifo[w.head:] }
+
+// settle takes the first n off.
+func (w *queueWaits) settle(n int) {
+	clear(w.fifo[w.head : w.head+n]) // no pointers to blocks that live on elsewhere
+	w.head += n
+	if 2*w.head >= len(w.fifo) {
+		w.fifo = append(w.fifo[:0], w.fifo[w.head:]...)
+		w.head = 0
+	}
 }
 
 type wait struct {
@@ -51,8 +65,8 @@ func (h *Heap) Pending() bool { return h.fig.Pending != 0 }
 func (h *Heap) NextMarks() []metal.Mark {
 	var ms []metal.Mark
 	for _, w := range h.queues {
-		if len(w.fifo) > 0 {
-			ms = append(ms, w.fifo[0].mark)
+		if fifo := w.waiting(); len(fifo) > 0 {
+			ms = append(ms, fifo[0].mark)
 		}
 	}
 	return ms
@@ -64,15 +78,17 @@ func (h *Heap) NextMarks() []metal.Mark {
 func (h *Heap) Settle(reached func(metal.Mark) bool) []PageRun {
 	var runs []PageRun
 	for _, w := range h.queues {
-		n := 0
-		for n < len(w.fifo) && reached(w.fifo[n].mark) {
-			b := w.fifo[n].block
+		fifo, n := w.waiting(), 0
+		for n < len(fifo) && reached(fifo[n].mark) {
+			b := fifo[n].block
 			if b.waits--; b.waits == 0 {
 				runs = append(runs, h.settled(b)...)
 			}
 			n++
 		}
-		w.fifo = append(w.fifo[:0], w.fifo[n:]...)
+		if n > 0 {
+			w.settle(n)
+		}
 	}
 	return runs
 }
@@ -82,6 +98,7 @@ func (h *Heap) settled(b *Block) []PageRun {
 	b.seg.eachShared(b, func(p *page, n int64) { p.pending -= n })
 	if b.drop {
 		b.drop = false
+		h.dropping--
 		return h.dropBlock(b)
 	}
 	h.pushQuick(b)
@@ -89,13 +106,4 @@ func (h *Heap) settled(b *Block) []PageRun {
 }
 
 // Dropping reports whether a pending block is to be given back once settled.
-func (h *Heap) Dropping() bool {
-	for _, w := range h.queues {
-		for _, x := range w.fifo {
-			if x.block.drop {
-				return true
-			}
-		}
-	}
-	return false
-}
+func (h *Heap) Dropping() bool { return h.dropping > 0 }

@@ -238,8 +238,11 @@ func (h *Heap) slackPage(p *page, n int64) int64 {
 // are settled.
 func (h *Heap) Clear() []PageRun {
 	for _, w := range h.queues {
-		for _, x := range w.fifo {
-			x.block.drop = true
+		for _, x := range w.waiting() {
+			if !x.block.drop {
+				x.block.drop = true
+				h.dropping++
+			}
 		}
 	}
 	return h.ReduceCache(math.MaxInt64 / 2)
