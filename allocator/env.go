@@ -61,10 +61,14 @@ func parseLimit(text string, whole int64) (int64, error) {
 		if err != nil || math.IsNaN(p) || p < 0 || p > 100 {
 			return 0, fmt.Errorf("%w: expected a share from 0%% to 100%%", ErrInvalidSize)
 		}
-		return int64(p / 100 * float64(whole)), nil
+		if n := p / 100 * float64(whole); n < float64(whole) {
+			return int64(n), nil
+		}
+		return whole, nil // a float64 of the largest whole is no int64
 	}
 	n, err := humanize.ParseBytes(text)
-	if err != nil || n > math.MaxInt64 {
+	// humanize passes over commas, so 1,5G would be 15G.
+	if err != nil || n > math.MaxInt64 || strings.Contains(text, ",") {
 		return 0, fmt.Errorf("%w: expected a size such as 12GiB, a share such as 25%%, none or default", ErrInvalidSize)
 	}
 	return int64(n), nil

@@ -20,14 +20,15 @@ const module = "github.com/metalloc/metalloc"
 // package belongs to the longest folder that its path begins with. What users
 // start from (cmd, examples, tests) may import all.
 var mayImport = map[string][]string{
-	"metal":           {},
-	"streams":         {"metal"},
-	"telemetry":       {},
-	"internal/seam":   {},
-	"actors/turn":     {"internal/seam"},
-	"actors":          {"streams", "metal", "telemetry", "internal/seam"},
-	"allocator":       {"actors", "metal", "telemetry", "internal/seam"},
-	"internal/replay": {"allocator", "metal", "telemetry", "telemetry/torch"},
+	"metal":            {},
+	"streams":          {"metal"},
+	"telemetry":        {},
+	"internal/seam":    {},
+	"actors/turn":      {"internal/seam"},
+	"actors":           {"streams", "metal", "telemetry", "internal/seam"},
+	"allocator":        {"actors", "metal", "telemetry", "internal/seam"},
+	"internal/replay":  {"allocator", "metal", "telemetry", "telemetry/torch"},
+	"internal/inspect": {"telemetry/torch"},
 }
 
 // homes are the only folders that may import a foreign package directly.
@@ -43,9 +44,9 @@ var homes = map[string][]string{
 // us. (protoactor itself brings otel, prometheus's client and net/http.)
 var notLinked = []string{
 	"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/nlpodyssey/gopickle",
-	"github.com/jedib0t/go-pretty", "github.com/schollz/progressbar", "github.com/stretchr/testify",
+	"github.com/jedib0t/go-pretty", "github.com/guptarohit/asciigraph", "github.com/schollz/progressbar", "github.com/stretchr/testify",
 	"github.com/ebitengine/purego", "testing",
-	module + "/telemetry/", module + "/metal/", module + "/internal/replay", module + "/cmd",
+	module + "/telemetry/", module + "/metal/", module + "/internal/replay", module + "/internal/inspect", module + "/cmd",
 }
 
 // onlyByOthers may be linked, but none of our packages below allocator imports

@@ -93,6 +93,35 @@ func TestReplayRecordedTraces(t *testing.T) {
 	}
 }
 
+// A goroutine per stream changes when things happen, not what does.
+func TestReplayConcurrently(t *testing.T) {
+	for _, trace := range traces {
+		if raceEnabled && trace.name == "decode-llama" {
+			continue // long, and one stream
+		}
+		h := read(t, trace.name)
+		for kind, open := range devices() {
+			t.Run(trace.name+"/"+kind, func(t *testing.T) {
+				dev, err := open()
+				require.NoError(t, err)
+				r, err := replay.Config{Concurrent: true, Window: replay.DefaultWindow}.Run(t.Context(), dev, h)
+				require.NoError(t, err)
+				require.NoError(t, dev.Close(), "the replay must give all memory back")
+				serial := play(t, h, open)
+				require.Equal(t, []int{serial.Mallocs, serial.Frees}, []int{r.Mallocs, r.Frees})
+				require.Equal(t, []int64{trace.liveEnd, serial.ActiveEnd, serial.PendingEnd}, []int64{r.LiveEnd, r.ActiveEnd, r.PendingEnd})
+				var greatest, sum int64
+				for i, s := range r.PerStream {
+					require.Equal(t, serial.PerStream[i].ActivePeak, s.ActivePeak)
+					greatest, sum = max(greatest, s.RequestedPeak), sum+s.RequestedPeak
+				}
+				require.LessOrEqual(t, greatest, r.RequestedPeak)
+				require.LessOrEqual(t, r.RequestedPeak, sum)
+			})
+		}
+	}
+}
+
 // A replay is one goroutine after another on one device: its figures, times
 // apart, are the same each time.
 func TestReplayIsDeterministic(t *testing.T) {

@@ -89,6 +89,16 @@ func TestUsageErrors(t *testing.T) {
 		{"replay --device=tpu x", `"tpu"`},
 		{"replay --policy=wait x", `"wait"`},
 		{"replay --json=perhaps x", "perhaps"},
+		{"inspect", "one FILE to inspect"},
+		{"inspect one two", "got 2"},
+		{"inspect --device=sim x", "--device"},
+		{"devices host", `"host"`},
+		{"devices --bogus", "--bogus"},
+		{"replay --window=5 x", "--concurrent"},
+		{"replay --concurrent --window=-1 x", `"-1"`},
+		{"replay --concurrent --window=many x", `"many"`},
+		{"replay --lag=-10ms x", `"-10ms"`},
+		{"replay --lag=10 x", `"10"`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			requireRefused(t, exitUsage, []string{c.want}, strings.Fields(c.args)...)
@@ -100,6 +110,9 @@ func TestVersionAndHelp(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--version", "metalloc version"},
 		{"--help", "replay"},
+		{"--help", "inspect"},
+		{"--help", "devices"},
+		{"inspect --help", "--json"},
 		{"", "replay"},
 		{"replay --help", "--cache-limit SIZE"},
 	} {

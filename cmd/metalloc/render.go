@@ -23,8 +23,8 @@ func render(r *replay.Result) []byte {
 	if r.Skipped > 0 {
 		fmt.Fprintf(&b, ", %s without a malloc in the file skipped", count(r.Skipped))
 	}
-	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free\n%s misses, device calls took %s%s\n\n",
-		duration(r.WallNS), r.NSPerOp, count(r.Misses), duration(r.DriverNS), calls(r.DeviceCalls))
+	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free\n%s misses, device calls took %s%s\n%s\n",
+		duration(r.WallNS), r.NSPerOp, count(r.Misses), duration(r.DriverNS), calls(r.DeviceCalls), mode(r))
 	b.WriteString(streamsTable(r))
 	fmt.Fprintf(&b, "\n\nAt the end: active %s + cache %s + slack %s = reserved %s\nBuffers never freed: %s; freed and still pending: %s\n\n",
 		people(r.ActiveEnd), people(r.CacheEnd), people(r.SlackEnd), people(r.ActiveEnd+r.CacheEnd+r.SlackEnd),
@@ -32,6 +32,21 @@ func render(r *replay.Result) []byte {
 	b.WriteString(reservedTable(r))
 	b.WriteByte('\n')
 	return []byte(b.String())
+}
+
+// mode says how it was played, where that isn't the plain way.
+func mode(r *replay.Result) string {
+	var parts []string
+	if r.Concurrent {
+		parts = append(parts, fmt.Sprintf("A goroutine per stream, at most %s events apart.", count(r.Window)))
+	}
+	if r.LagNS > 0 {
+		parts = append(parts, fmt.Sprintf("Marks are reached %v after a free.", time.Duration(r.LagNS)))
+	}
+	if parts == nil {
+		return ""
+	}
+	return strings.Join(parts, " ") + "\n"
 }
 
 func streamsTable(r *replay.Result) string {

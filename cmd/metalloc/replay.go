@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,9 @@ type replayFlags struct {
 	memoryLimit size
 	cacheLimit  size
 	policy      string
+	concurrent  bool
+	window      int
+	lag         time.Duration
 }
 
 func newReplay() *cobra.Command {
@@ -46,7 +50,7 @@ work, that is shown too.
 A SIZE is bytes: 12GiB (2^30), 1.5G (10^9), 4096.`,
 		Example: `  metalloc replay tests/testdata/traces/serve-4streams.pickle.gz
   metalloc replay --device sim --memory 24GiB --memory-limit 20GiB --json snapshot.pickle`,
-		Args: oneFile,
+		Args: oneFile("replay"),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args[0]) },
 	}
 	flags := cmd.Flags()
@@ -57,15 +61,20 @@ A SIZE is bytes: 12GiB (2^30), 1.5G (10^9), 4096.`,
 	flags.Var(&f.memoryLimit, "memory-limit", "bounds what is reserved (default: 1.5 × the device's working set, at most 0.95 × its memory)")
 	flags.Var(&f.cacheLimit, "cache-limit", "bounds what is kept for reuse (default: the memory limit)")
 	flags.StringVar(&f.policy, "policy", "", "`POLICY` above the memory limit: guide goes on, refuse fails (default: refuse with --memory-limit, otherwise guide)")
+	flags.BoolVar(&f.concurrent, "concurrent", false, "a goroutine for each stream of the file, in the order of each")
+	flags.IntVar(&f.window, "window", replay.DefaultWindow, "with --concurrent: goroutines stay within `N` events of the file's order (0: keep to it)")
+	flags.DurationVar(&f.lag, "lag", 0, "freed pages can leave a stream only that `TIME` later (10ms), on the file's clock (0: at once)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object; bytes and nanoseconds")
 	return cmd
 }
 
-func oneFile(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usagef("want one FILE to replay, got %d", len(args))
+func oneFile(use string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return usagef("want one FILE to %s, got %d", use, len(args))
+		}
+		return nil
 	}
-	return nil
 }
 
 func (f *replayFlags) run(ctx context.Context, path string) error {
@@ -73,13 +82,10 @@ func (f *replayFlags) run(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	out := render(result)
 	if f.json {
-		if out, err = renderJSON(result); err != nil {
-			return err
-		}
+		return printJSON(result)
 	}
-	_, err = os.Stdout.Write(out)
+	_, err = os.Stdout.Write(render(result))
 	return err
 }
 
@@ -88,7 +94,11 @@ func (f *replayFlags) replay(ctx context.Context, path string) (result *replay.R
 	if err != nil {
 		return nil, err
 	}
-	dev, err := f.open()
+	how, err := f.how()
+	if err != nil {
+		return nil, err
+	}
+	dev, err := f.open(how.Clock)
 	if err != nil {
 		return nil, err
 	}
@@ -97,9 +107,7 @@ func (f *replayFlags) replay(ctx context.Context, path string) (result *replay.R
 			err = closeErr
 		}
 	}()
-	bar := newBar("reading " + filepath.Base(path))
-	history, err := torch.ReadFile(path, bar.update)
-	bar.clear()
+	history, err := readHistory(path)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +115,7 @@ func (f *replayFlags) replay(ctx context.Context, path string) (result *replay.R
 	if err != nil {
 		return nil, err
 	}
-	result, err = replay.Run(ctx, dev, history, opts...)
+	result, err = how.Run(ctx, dev, history, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -133,19 +141,33 @@ func (f *replayFlags) options() ([]allocator.Option, error) {
 	return opts, nil
 }
 
-func (f *replayFlags) open() (metal.Device, error) {
+// how the history is to be played.
+func (f *replayFlags) how() (replay.Config, error) {
+	switch {
+	case f.window < 0:
+		return replay.Config{}, usagef("invalid argument \"%d\" for \"--window\" flag: want 0 or more events", f.window)
+	case f.window != replay.DefaultWindow && !f.concurrent:
+		return replay.Config{}, usagef("--window goes with --concurrent")
+	case f.lag < 0:
+		return replay.Config{}, usagef("invalid argument %q for \"--lag\" flag: want 0 or more", f.lag)
+	}
+	return replay.Config{Concurrent: f.concurrent, Window: f.window, Lag: f.lag, Clock: new(metal.VirtualClock)}, nil
+}
+
+// open gives a device whose queues run by that clock.
+func (f *replayFlags) open(clock metal.Clock) (metal.Device, error) {
 	switch f.device {
 	case "host":
 		if f.pageSize.set {
 			return nil, usagef("--page-size goes with --device sim: the host's pages are what they are")
 		}
-		var opts []host.Option
+		opts := []host.Option{host.WithClock(clock)}
 		if f.memory.set {
 			opts = append(opts, host.WithMemory(f.memory.bytes))
 		}
 		return opened(host.Open(opts...))
 	case "sim":
-		return opened(sim.New(sim.Config{Memory: f.memory.bytes, PageSize: f.pageSize.bytes}))
+		return opened(sim.New(sim.Config{Memory: f.memory.bytes, PageSize: f.pageSize.bytes, Clock: clock}))
 	}
 	return nil, usagef("invalid argument %q for \"--device\" flag: want host or sim", f.device)
 }
@@ -186,10 +208,15 @@ func peaksOf(p torch.Peaks) replay.Peaks {
 	return replay.Peaks{RequestedPeak: cmp.Or(p.Requested, p.Allocated), ReservedPeak: p.Reserved}
 }
 
-func renderJSON(result *replay.Result) ([]byte, error) {
+// printJSON writes nothing if v can't be written whole.
+func printJSON(v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	err := e.Encode(result)
-	return b.Bytes(), err
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := os.Stdout.Write(b.Bytes())
+	return err
 }

@@ -125,6 +125,42 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+func TestConcurrent(t *testing.T) {
+	for _, trace := range []string{"train-moe", "serve-4streams"} {
+		for _, device := range []string{"host", "sim"} {
+			t.Run(trace+"/"+device, func(t *testing.T) {
+				serial := replayed(t, "--device="+device, tracePath(trace))
+				require.False(t, serial.Concurrent)
+				require.Zero(t, serial.Window)
+				r := replayed(t, "--concurrent", "--device="+device, tracePath(trace))
+				require.True(t, r.Concurrent)
+				require.Equal(t, 256, r.Window)
+				require.Equal(t, []int{serial.Mallocs, serial.Frees}, []int{r.Mallocs, r.Frees})
+				require.Equal(t, []int64{serial.LiveEnd, serial.PendingEnd, serial.ActiveEnd}, []int64{r.LiveEnd, r.PendingEnd, r.ActiveEnd})
+				inOrder := replayed(t, "--concurrent", "--window=0", "--device="+device, tracePath(trace))
+				require.Zero(t, inOrder.Window)
+				require.Equal(t, serial.RequestedPeak, inOrder.RequestedPeak)
+			})
+		}
+	}
+	stdout, _, code := metalloc(t, "replay", "--concurrent", "--window=7", "--lag=10ms", tracePath("train-moe"))
+	require.Zero(t, code)
+	require.Contains(t, stdout, "A goroutine per stream, at most 7 events apart. Marks are reached 10ms after a free.\n")
+}
+
+// Pages that stay longer are missed elsewhere.
+func TestLag(t *testing.T) {
+	for _, device := range []string{"host", "sim"} {
+		none := replayed(t, "--device="+device, tracePath("serve-4streams"))
+		lagged := replayed(t, "--lag=50ms", "--device="+device, tracePath("serve-4streams"))
+		require.EqualValues(t, 50_000_000, lagged.LagNS)
+		require.Equal(t, none.RequestedPeak, lagged.RequestedPeak)
+		require.Greater(t, lagged.ReservedPeak, none.ReservedPeak)
+		both := replayed(t, "--concurrent", "--lag=50ms", "--device="+device, tracePath("serve-4streams"))
+		require.Equal(t, lagged.ActiveEnd, both.ActiveEnd)
+	}
+}
+
 func TestFreeWithoutItsMalloc(t *testing.T) {
 	path := filepath.Join("..", "..", "telemetry", "torch", "testdata", "protocol4.pickle")
 	r := replayed(t, path)
@@ -143,7 +179,7 @@ func TestJSONKeys(t *testing.T) {
 	var fields map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal([]byte(stdout), &fields))
 	require.ElementsMatch(t, strings.Fields(`
-		trace device page_size events mallocs frees skipped streams
+		trace device page_size concurrent window lag_ns events mallocs frees skipped streams
 		requested_peak active_peak reserved_peak ratio
 		active_end cache_end slack_end live_end pending_end
 		misses device_calls driver_ns wall_ns ns_per_op per_stream pytorch`), slices.Collect(maps.Keys(fields)))

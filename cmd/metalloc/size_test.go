@@ -29,3 +29,31 @@ func TestDuration(t *testing.T) {
 		require.Equal(t, want, duration(ns))
 	}
 }
+
+// FuzzSize: whatever the text, a size is taken whole or refused with nothing
+// changed, and what the flag shows of it is a size again, within what people
+// round. More seeds are in testdata/fuzz/FuzzSize.
+func FuzzSize(f *testing.F) {
+	for _, text := range []string{"0", "4096", "12GiB", "1.5G", "-1", "1,024", "8EiB"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, positive := range []bool{false, true} {
+			s := size{positive: positive}
+			if err := s.Set(text); err != nil {
+				require.Equal(t, size{positive: positive}, s)
+				require.NotContains(t, err.Error(), "\n")
+				continue
+			}
+			require.True(t, s.set)
+			require.GreaterOrEqual(t, s.bytes, int64(0))
+			require.False(t, positive && s.bytes == 0)
+			var again size
+			if err := again.Set(s.String()); err != nil {
+				require.Greater(t, float64(s.bytes), 7.9*(1<<60), "only what rounds up to 8 EiB is no size again")
+				continue
+			}
+			require.InDelta(t, float64(s.bytes), float64(again.bytes), float64(s.bytes)/10)
+		}
+	})
+}

@@ -6,15 +6,18 @@ import "github.com/metalloc/metalloc/telemetry/torch"
 // the calls.
 type plan struct {
 	ops     []op
-	sides   int   // side streams needed
-	pending int64 // blocks whose free is never completed
+	sides   int             // side streams needed
+	pending int64           // blocks whose free is never completed
+	late    map[int32]int32 // block freed late → event of its free_completed; none: it never comes
 }
 
 // op is one step. Kept small: a history has millions.
 type op struct {
-	size   int64 // of a malloc
-	block  int32 // of a malloc and the frees
-	stream int32 // malloc: index of the history's stream; freeUsed, complete: of the side stream
+	size   int64 // the block's
+	block  int32
+	stream int32 // the block's: index of the history's stream
+	side   int32 // freeUsed, complete: index of the side stream
+	event  int32 // index in the history
 	kind   kind
 }
 
@@ -29,41 +32,51 @@ const (
 
 // newPlan works out the steps. A block that is not free_completed right after
 // its free_requested is, at its free, in use on a side stream of its own until
-// then; side streams are used again, so there are as many as such blocks at one
-// time.
+// then. Each stream has side streams for its blocks, used again and again, so
+// there are as many as it has such blocks at one time. A side stream's steps are
+// thus all of one stream, whose order is kept whoever plays it.
 func newPlan(h *torch.History) plan {
-	p := plan{ops: make([]op, 0, h.Mallocs+h.Frees)}
-	sideOf := map[int32]int32{} // block → side stream
-	var idle []int32            // side streams
+	p := plan{ops: make([]op, 0, h.Mallocs+h.Frees), late: map[int32]int32{}}
+	blocks := make([]op, 0, h.Mallocs) // their mallocs
+	sideOf := map[int32]int32{}        // block → side stream
+	idle := map[int32][]int32{}        // stream → side streams
 	for i, e := range h.Events {
 		if e.Block < 0 {
 			continue
 		}
+		if e.Action == torch.Alloc {
+			blocks = append(blocks, op{kind: malloc, block: e.Block, size: e.Size, stream: e.Stream})
+		}
+		o := blocks[e.Block]
+		o.event = int32(i)
 		switch e.Action {
-		case torch.Alloc:
-			p.ops = append(p.ops, op{kind: malloc, block: e.Block, size: e.Size, stream: e.Stream})
 		case torch.FreeRequested:
 			p.pending++
+			o.kind = free
 			if completes(h.Events, i+1, e.Block) {
-				p.ops = append(p.ops, op{kind: free, block: e.Block})
-				continue
+				break
 			}
-			if len(idle) == 0 {
-				idle = append(idle, int32(p.sides))
+			o.kind = freeUsed
+			sides := idle[o.stream]
+			if len(sides) == 0 {
+				sides = append(sides, int32(p.sides))
 				p.sides++
 			}
-			side := idle[len(idle)-1]
-			idle = idle[:len(idle)-1]
-			sideOf[e.Block] = side
-			p.ops = append(p.ops, op{kind: freeUsed, block: e.Block, stream: side})
+			last := len(sides) - 1
+			o.side, idle[o.stream] = sides[last], sides[:last]
+			sideOf[e.Block] = o.side
 		case torch.FreeCompleted:
 			p.pending--
-			if side, ok := sideOf[e.Block]; ok {
-				delete(sideOf, e.Block)
-				idle = append(idle, side)
-				p.ops = append(p.ops, op{kind: complete, stream: side})
+			side, ok := sideOf[e.Block]
+			if !ok {
+				continue // done with the free
 			}
+			delete(sideOf, e.Block)
+			idle[o.stream] = append(idle[o.stream], side)
+			p.late[e.Block] = int32(i)
+			o.kind, o.side = complete, side
 		}
+		p.ops = append(p.ops, o)
 	}
 	return p
 }

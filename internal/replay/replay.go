@@ -1,5 +1,5 @@
-// Package replay plays a recorded allocation history through metalloc, in the
-// recorded order and as fast as it goes.
+// Package replay plays a recorded allocation history through metalloc, as fast
+// as it goes: in the recorded order, or with a goroutine for each stream.
 //
 // Every stream of the history is a stream of the runtime. A block is freed where
 // the program freed it (free_requested). Where other events lie between that and
@@ -23,19 +23,53 @@ import (
 	"github.com/metalloc/metalloc/telemetry/torch"
 )
 
+// DefaultWindow is how far apart goroutines may be in the file, in events.
+const DefaultWindow = 256
+
+// Config says how to play. The zero value: in the recorded order, without lag.
+type Config struct {
+	// Concurrent plays each stream of the history on a goroutine of its own. The
+	// order within a stream is kept. An event that names another stream than its
+	// block's has its place in the order of both.
+	Concurrent bool
+	// Window, in events, bounds by how much: nothing begins whose place in the
+	// history is more than that after the first event not yet done. 0: the recorded
+	// order. Counts only with Concurrent.
+	Window int
+
+	// Lag is how long after a free the work is done that was queued on the stream
+	// before it, so that pages leave the stream no earlier; where the free is
+	// completed later than that, then. 0: work is done as soon as it is queued. A
+	// history without times can't be played so: ErrUnsupported.
+	Lag time.Duration
+	// Clock is that of the device's queues. It is moved along the history's times,
+	// counted from its first event: to that of the event being played, or, with
+	// Concurrent, of the first event not yet done. Needed with Lag, else not used.
+	Clock *metal.VirtualClock
+}
+
+// Run replays h in the recorded order, without lag; see [Config.Run].
+func Run(ctx context.Context, dev metal.Device, h *torch.History, opts ...allocator.Option) (*Result, error) {
+	return Config{}.Run(ctx, dev, h, opts...)
+}
+
 // Run replays h on dev through a runtime of its own, opened with opts, and gives
 // all memory back before it returns. dev stays the caller's to close. A history
-// in which frees complete late needs a device with soft queues
+// in which frees complete late, or a lag, needs a device with soft queues
 // ([metal.SoftQueuer]), otherwise ErrUnsupported.
 //
 // An error ends the replay at once and there is no result; it says at which
-// event. ctx ends it at the next malloc that would wait.
-func Run(ctx context.Context, dev metal.Device, h *torch.History, opts ...allocator.Option) (result *Result, err error) {
+// event. ctx ends it at the next malloc that would wait; with Concurrent, at
+// each goroutine's next event.
+func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opts ...allocator.Option) (result *Result, err error) {
+	if err := c.check(h); err != nil {
+		return nil, err
+	}
 	p := newPlan(h)
 	result = new(Result)
 	result.fromFile(h, p)
 
-	pl, err := newPlayer(dev, h, p, opts)
+	pl, err := newPlayer(c, dev, h, p, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -46,24 +80,51 @@ func Run(ctx context.Context, dev metal.Device, h *torch.History, opts ...alloca
 		}
 	}()
 
+	play := pl.play
+	if c.Concurrent {
+		play = newEnsemble(pl, h, c.Window).play
+		result.Concurrent, result.Window = true, c.Window
+	}
+	result.LagNS = c.Lag.Nanoseconds()
 	runtime.GC() // what reading the file left behind is not to be collected while the clock runs
 	start := time.Now()
-	n, err := pl.play(ctx, p.ops)
+	failed, err := play(ctx)
 	wall := time.Since(start)
 	if err != nil {
-		return nil, failure(h, p.ops[n], err)
+		e := h.Events[failed.event]
+		return nil, fmt.Errorf("event %d (%s of %d bytes): %w", failed.event, e.Action, e.Size, err)
+	}
+	if c.Concurrent {
+		result.RequestedPeak = pl.requested.peak.Load()
 	}
 	result.fromRuntime(pl.runtime.Snapshot(), pl.names, wall.Nanoseconds())
 	return result, nil
 }
 
+func (c Config) check(h *torch.History) error {
+	switch {
+	case c.Concurrent && c.Window < 0:
+		return fmt.Errorf("window of %d events: want 0 or more: %w", c.Window, allocator.ErrInvalidSize)
+	case c.Lag < 0:
+		return fmt.Errorf("lag of %v: want 0 or more: %w", c.Lag, allocator.ErrInvalidSize)
+	case c.Lag > 0 && c.Clock == nil:
+		return fmt.Errorf("lag of %v: want a clock: %w", c.Lag, allocator.ErrUnsupported)
+	case c.Lag > 0 && !slices.ContainsFunc(h.Events, func(e torch.Event) bool { return e.TimeUS != 0 }):
+		return fmt.Errorf("lag of %v: the history has no times (time_us; PyTorch before 2.1 writes none): %w", c.Lag, allocator.ErrUnsupported)
+	}
+	return nil
+}
+
 // player is a runtime set up for one plan.
 type player struct {
-	runtime *allocator.Runtime
-	streams []*allocator.Stream // as the history's
-	names   []string            // theirs in the runtime
-	sides   []side
-	buffers []allocator.Buffer // by block; zero: not allocated yet, or freed
+	plan      plan
+	runtime   *allocator.Runtime
+	streams   []*allocator.Stream // as the history's
+	names     []string            // theirs in the runtime
+	sides     []side
+	lag       lag
+	buffers   []allocator.Buffer // by block; zero: not allocated yet, or freed
+	requested counter            // counted by an ensemble alone
 }
 
 // side is a stream whose work this program pretends to do.
@@ -72,36 +133,46 @@ type side struct {
 	queue  *metal.SoftQueue
 }
 
-func newPlayer(dev metal.Device, h *torch.History, p plan, opts []allocator.Option) (*player, error) {
+func newPlayer(c Config, dev metal.Device, h *torch.History, p plan, opts []allocator.Option) (*player, error) {
 	rt, err := allocator.Open(dev, opts...)
 	if err != nil {
 		return nil, err
 	}
-	pl := &player{runtime: rt, buffers: make([]allocator.Buffer, h.Mallocs)}
-	if err := pl.openStreams(dev, h.Streams, p.sides); err != nil {
+	pl := &player{plan: p, runtime: rt, buffers: make([]allocator.Buffer, h.Mallocs)}
+	if c.Lag > 0 {
+		pl.lag = lag{length: c.Lag, clock: c.Clock, times: timesOf(h)}
+	}
+	if err := pl.openStreams(dev, h.Streams); err != nil {
 		_ = pl.close(context.Background()) // it holds nothing yet
 		return nil, err
 	}
 	return pl, nil
 }
 
-func (pl *player) openStreams(dev metal.Device, handles []uint64, sides int) error {
+func (pl *player) openStreams(dev metal.Device, handles []uint64) error {
+	queues, ok := dev.(metal.SoftQueuer)
+	if !ok && (pl.plan.sides > 0 || pl.lag.length > 0) {
+		return fmt.Errorf("replay a history with late frees, or with a lag, on %s, which has no soft queues: %w",
+			dev.Info().Kind, allocator.ErrUnsupported)
+	}
 	for _, handle := range handles {
 		name := fmt.Sprintf("stream-%d", handle)
-		s, err := pl.runtime.NewStream(allocator.WithName(name))
+		opts := []allocator.StreamOption{allocator.WithName(name)}
+		if pl.lag.length > 0 {
+			q, err := queues.NewQueue()
+			if err != nil {
+				return err
+			}
+			pl.lag.queues = append(pl.lag.queues, q)
+			opts = append(opts, allocator.WithHandle(q.Handle()))
+		}
+		s, err := pl.runtime.NewStream(opts...)
 		if err != nil {
 			return err
 		}
 		pl.streams, pl.names = append(pl.streams, s), append(pl.names, name)
 	}
-	if sides == 0 {
-		return nil
-	}
-	queues, ok := dev.(metal.SoftQueuer)
-	if !ok {
-		return fmt.Errorf("replay a history with late frees on %s, which has no soft queues: %w", dev.Info().Kind, allocator.ErrUnsupported)
-	}
-	for i := range sides {
+	for i := range pl.plan.sides {
 		q, err := queues.NewQueue()
 		if err != nil {
 			return err
@@ -115,34 +186,47 @@ func (pl *player) openStreams(dev metal.Device, handles []uint64, sides int) err
 	return nil
 }
 
-// play does the steps, in order. n is how many were done.
-func (pl *player) play(ctx context.Context, ops []op) (n int, err error) {
-	for i := range ops {
-		o := &ops[i]
-		switch o.kind {
-		case malloc:
-			pl.buffers[o.block], err = pl.streams[o.stream].Malloc(ctx, o.size)
-		case free:
-			err = pl.free(o.block)
-		case freeUsed:
-			s := &pl.sides[o.stream]
-			s.queue.Submit()
-			if err = pl.buffers[o.block].RecordUse(s.stream); err == nil {
-				err = pl.free(o.block)
-			}
-		case complete:
-			pl.sides[o.stream].queue.CompleteAll() // a side stream has one block at a time
-		}
-		if err != nil {
-			return i, err
+// play does the steps, in order. With an error comes the step that failed.
+func (pl *player) play(ctx context.Context) (*op, error) {
+	for i := range pl.plan.ops {
+		o := &pl.plan.ops[i]
+		pl.lag.moveTo(o.event)
+		if err := pl.do(ctx, o); err != nil {
+			return o, err
 		}
 	}
-	return len(ops), nil
+	return nil, nil
 }
 
-func (pl *player) free(block int32) error {
-	b := pl.buffers[block]
-	pl.buffers[block] = allocator.Buffer{}
+func (pl *player) do(ctx context.Context, o *op) (err error) {
+	switch o.kind {
+	case malloc:
+		pl.buffers[o.block], err = pl.streams[o.stream].Malloc(ctx, o.size)
+	case free:
+		err = pl.free(o)
+	case freeUsed:
+		s := &pl.sides[o.side]
+		completed, ever := pl.plan.late[o.block]
+		if err = pl.lag.submitSide(s.queue, o.event, completed, ever); err != nil {
+			return err
+		}
+		if err = pl.buffers[o.block].RecordUse(s.stream); err == nil {
+			err = pl.free(o)
+		}
+	case complete:
+		if pl.lag.length == 0 { // otherwise the clock does it
+			pl.sides[o.side].queue.CompleteAll() // a side stream has one block at a time
+		}
+	}
+	return err
+}
+
+func (pl *player) free(o *op) error {
+	if err := pl.lag.submit(o.stream, o.event); err != nil {
+		return err
+	}
+	b := pl.buffers[o.block]
+	pl.buffers[o.block] = allocator.Buffer{}
 	return b.Free()
 }
 
@@ -153,15 +237,8 @@ func (pl *player) close(ctx context.Context) error {
 	for _, s := range pl.sides {
 		s.queue.CompleteAll()
 	}
-	return cmp.Or(err, pl.runtime.Close(ctx))
-}
-
-// failure says at which event a step failed.
-func failure(h *torch.History, o op, err error) error {
-	action := torch.FreeRequested
-	if o.kind == malloc {
-		action = torch.Alloc
+	for _, q := range pl.lag.queues {
+		q.CompleteAll()
 	}
-	i := slices.IndexFunc(h.Events, func(e torch.Event) bool { return e.Block == o.block && e.Action == action })
-	return fmt.Errorf("event %d (%s of %d bytes): %w", i, action, h.Events[i].Size, err)
+	return cmp.Or(err, pl.runtime.Close(ctx))
 }

@@ -14,13 +14,19 @@ type Result struct {
 	Device   string `json:"device"`    // kind
 	PageSize int64  `json:"page_size"` // 0: whole segments only
 
+	Concurrent bool  `json:"concurrent"` // a goroutine per stream
+	Window     int   `json:"window"`     // events that they were apart at most; 0 also when not concurrent
+	LagNS      int64 `json:"lag_ns"`     // from a free to when its mark was reached; 0: none
+
 	Events  int `json:"events"` // in the file, of all actions
 	Mallocs int `json:"mallocs"`
 	Frees   int `json:"frees"`
 	Skipped int `json:"skipped"` // frees of blocks that are not in the file
 	Streams int `json:"streams"`
 
-	RequestedPeak int64   `json:"requested_peak"` // from the file alone; a block counts until its free_completed
+	// RequestedPeak counts a block from its malloc to its free_completed: from the
+	// file alone, or, when concurrent, as it came in this run.
+	RequestedPeak int64   `json:"requested_peak"`
 	ActivePeak    int64   `json:"active_peak"`
 	ReservedPeak  int64   `json:"reserved_peak"`
 	Ratio         float64 `json:"ratio"` // ReservedPeak ÷ RequestedPeak; 0 if nothing was requested

@@ -96,6 +96,34 @@ func TestHostilePickles(t *testing.T) {
 	}
 }
 
+// Values inside each other without end need no marks. Nothing here walks down
+// them, so depth costs memory alone, which is bounded.
+func TestNestsWithoutMarks(t *testing.T) {
+	const depth = 300_000
+	for name, nest := range map[string]string{
+		"lists":      strings.Repeat("]", depth) + strings.Repeat("a", depth-1),
+		"tuples":     ")" + strings.Repeat("\x85", depth),
+		"dicts":      strings.Repeat("}\x8c\x0ddevice_traces", depth) + "N" + strings.Repeat("s", depth),
+		"in itself":  "]\x94h\x00a",
+		"each twice": ")" + strings.Repeat("2\x86", depth), // 2^depth values, if they were counted out
+	} {
+		for _, at := range []string{"}\x8c\x0ddevice_traces%ss.", "}\x8c\x0ddevice_traces]%sas.", "}\x8c\x0ddevice_traces]]}\x8c\x06action%ssaas."} {
+			t.Run(name, func(t *testing.T) {
+				before, rest, _ := strings.Cut(at, "%s")
+				data := []byte("\x80\x04" + before + nest + rest)
+				h, err := Read(bytes.NewReader(data))
+				require.Nil(t, h)
+				require.Error(t, err)
+				require.Less(t, len(err.Error()), 500)
+				if name != "in itself" {
+					_, err = Read(bytes.NewReader(data), WithMaxMemory(int64(len(data))))
+					require.ErrorIs(t, err, ErrTooLarge)
+				}
+			})
+		}
+	}
+}
+
 // Each of the 256 bytes is an opcode that is let through, refused or unknown.
 // The numbers are those of Python's pickletools.
 func TestEveryOpcode(t *testing.T) {

@@ -1,0 +1,70 @@
+package replay
+
+import (
+	"math"
+	"time"
+
+	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/telemetry/torch"
+)
+
+// lag has work on the streams' queues last for a while after each free. Of the
+// zero value work is done at once.
+type lag struct {
+	length time.Duration
+	clock  *metal.VirtualClock
+	times  []time.Duration    // by event
+	queues []*metal.SoftQueue // by stream of the history
+}
+
+// maxTime keeps sums of two times from overflowing; 146 years.
+const maxTime = math.MaxInt64 / 2
+
+// timesOf gives the time of each event, counted from the first. It never runs
+// backwards, as the clock doesn't: where the file's does, it stands still.
+func timesOf(h *torch.History) []time.Duration {
+	times := make([]time.Duration, len(h.Events))
+	var now time.Duration
+	for i, e := range h.Events {
+		if first := h.Events[0].TimeUS; e.TimeUS > first {
+			since := uint64(e.TimeUS) - uint64(first) // their difference may overflow an int64
+			now = max(now, time.Duration(min(since, maxTime/1000)*1000))
+		}
+		times[i] = now
+	}
+	return times
+}
+
+// moveTo sets the clock to the time of an event, unless it is later already.
+func (l *lag) moveTo(event int32) {
+	if l.length > 0 {
+		l.clock.Set(l.times[event])
+	}
+}
+
+// over is when the work is done that was queued before a free. A lag of more
+// than maxTime is cut.
+func (l *lag) over(freed int32) time.Duration {
+	return l.times[freed] + min(l.length, maxTime)
+}
+
+// submit queues the work that a block freed at an event has behind it on its own
+// stream.
+func (l *lag) submit(stream, freed int32) error {
+	if l.length == 0 {
+		return nil
+	}
+	_, err := l.queues[stream].SubmitUntil(l.over(freed))
+	return err
+}
+
+// submitSide queues the work that still uses a block when it is freed. Unless
+// there is a lag it is for the caller to say when that is done.
+func (l *lag) submitSide(q *metal.SoftQueue, freed, completed int32, ever bool) error {
+	if l.length == 0 || !ever {
+		q.Submit()
+		return nil
+	}
+	_, err := q.SubmitUntil(max(l.times[completed], l.over(freed)))
+	return err
+}
