@@ -47,13 +47,13 @@ func (b Buffer) Bytes() []byte {
 	if !b.live() {
 		return nil
 	}
-	return b.view()
+	return hostBytes(b.addr, b.size)
 }
 
-// view is the buffer's memory. The address is the device's, not Go's: there is
-// no pointer arithmetic for vet to check.
-func (b Buffer) view() []byte {
-	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&b.addr))), b.size)
+// hostBytes is device memory as the host sees it. The address is the device's,
+// not Go's: there is no pointer arithmetic for vet to check.
+func hostBytes(addr uintptr, size int64) []byte {
+	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), size)
 }
 
 func (b Buffer) live() bool {

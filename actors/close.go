@@ -136,6 +136,9 @@ func (c *Core) release(ctx context.Context) error {
 		k.at.core.ledger.left(m.drain())
 		k.err = m.unreserveAll()
 	})
+	if err := c.quiet(ctx); err != nil { // log entries of that
+		return err
+	}
 	switch {
 	case len(left) > 0:
 		return c.leaks(left)
@@ -155,7 +158,7 @@ func (c *Core) leaks(left []*Stream) error {
 			}
 			e.Buffers += n
 			e.Bytes += f.Active
-			e.Pending += f.Pending
+			e.Pending += f.Cache // all that could go has gone
 			if n > 0 {
 				e.Streams = append(e.Streams, StreamLeak{Stream: s.name, Buffers: n, Bytes: f.Active})
 			}

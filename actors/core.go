@@ -50,6 +50,7 @@ type Core struct {
 	alwaysZero bool
 	tracking   atomic.Int32 // who wants call sites noted
 	slow       atomic.Int32 // alwaysZero and tracking: if any, mallocs take the long way
+	pressing   atomic.Int32 // rounds of asking the hooks
 
 	sys        *System
 	ownSystem  bool
@@ -85,13 +86,11 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 		return nil, fmt.Errorf("policy %v: %w", cfg.Policy, ErrUnsupported)
 	}
 	info := dev.Info()
-	c := &Core{dev: dev, info: info, seam: cfg.Seam, log: cfg.Logger, policy: cfg.Policy, sys: cfg.System, hooks: cfg.OnPressure}
+	c := &Core{dev: dev, info: info, seam: cfg.Seam, policy: cfg.Policy, sys: cfg.System, hooks: cfg.OnPressure}
 	if c.seam == nil {
 		c.seam = seam.Real
 	}
-	if c.log == nil {
-		c.log = zap.NewNop()
-	}
+	c.log = c.logLater(cfg.Logger)
 	mem, err := resolve("memory limit", cfg.MemoryLimit, defaultMemoryLimit(info))
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func limitText(n int64) string {
 type LeakError struct {
 	Buffers int64 // live
 	Bytes   int64 // active
-	Pending int64 // bytes freed whose marks were not reached
+	Pending int64 // bytes freed that queued work may still use
 	Streams []StreamLeak
 }
 
@@ -92,6 +92,9 @@ type StreamLeak struct {
 }
 
 func (e *LeakError) Error() string {
+	if e.Buffers == 0 {
+		return fmt.Sprintf("no buffer live, but %d bytes freed that queued work may still use: their queue has not passed", e.Pending)
+	}
 	var parts []string
 	for _, s := range e.Streams {
 		parts = append(parts, fmt.Sprintf("%d of stream %q (%s)", s.Buffers, s.Stream, humanize.IBytes(uint64(s.Bytes))))

@@ -41,7 +41,7 @@ type account struct {
 	peak                            int64
 	reservedPeak                    int64
 	buffers, mallocs, frees, misses int64
-	refusals, trims                 int64
+	hits, refusals, trims           int64
 }
 
 // row is one stream's account; it belongs to the ledger. After the stream has
@@ -57,6 +57,7 @@ type row struct {
 	memoryLimit int64 // bounds the stream's own reserved
 	cacheLimit  int64
 	growing     int64 // the stream's part of the ledger's
+	coming      int64 // the pool's pages on their way to the stream
 }
 
 // change is what one operation does to a row beyond its heap's figures.
@@ -65,6 +66,7 @@ type change struct {
 	refusals, trims        int64
 	grew                   bool  // a buffer grew: that can be a peak too
 	fromPool               int64 // bytes of pages that pass from the pool's cache to the row
+	coming                 int64 // bytes of pages that are now on their way to the row
 }
 
 // settle books what an operation did to a stream's heap, f being the heap's
@@ -84,6 +86,7 @@ func (l *ledger) settle(r *row, f streams.Figures, c change) (excess int64) {
 		l.total.Cache -= c.fromPool
 		l.transit -= c.fromPool
 	}
+	r.coming += c.coming
 	own.count(c)
 	l.total.count(c)
 	excess = max(l.total.Cache-l.transit-l.cacheLimit, f.Cache-r.cacheLimit)
@@ -107,6 +110,9 @@ func (a *account) count(c change) {
 	a.misses += c.misses
 	a.refusals += c.refusals
 	a.trims += c.trims
+	if c.mallocs > 0 { // a grow, or a malloc that nobody waited for, is no hit
+		a.hits += c.mallocs - c.misses
+	}
 	if c.mallocs > 0 || c.grew { // as in MLX, after a reset the peak stays 0 until the next malloc
 		a.peak = max(a.peak, a.Active)
 	}
@@ -117,22 +123,24 @@ func (a *account) count(c change) {
 type verdict struct {
 	ok      bool
 	reclaim int64  // take that much back from caches first, then ask again
+	own     bool   // from the stream's own, since its own limit wants it
 	over    int64  // by how much reserved would pass the limit
 	whose   string // limit
-	own     bool   // only the stream's own caches can help
 }
 
 // grow promises n bytes to a stream's miss if the limits and the policy allow.
-// asked says that caches were taken back already.
-func (l *ledger) grow(r *row, n int64, p Policy, asked bool) verdict {
+// askedOwn says that the stream's cache was taken back already for the stream's
+// limit, asked that everyone's was for the runtime's.
+func (l *ledger) grow(r *row, n int64, p Policy, askedOwn, asked bool) verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	after := l.total.Reserved() + l.growing + n
-	own := r.heap.Reserved() + r.growing + n
-	if !asked {
-		if reclaim := max(after-l.threshold, own-r.memoryLimit); reclaim > 0 && l.total.Cache > 0 {
-			return verdict{reclaim: reclaim, own: after <= l.threshold}
-		}
+	own := r.reserved() + n
+	switch {
+	case !askedOwn && own > r.memoryLimit && r.heap.Cache > 0:
+		return verdict{reclaim: own - r.memoryLimit, own: true}
+	case !asked && after > l.threshold && l.total.Cache > 0:
+		return verdict{reclaim: after - l.threshold}
 	}
 	if p != Guide && own > r.memoryLimit {
 		return verdict{over: own - r.memoryLimit, whose: "stream's memory"}
@@ -145,12 +153,17 @@ func (l *ledger) grow(r *row, n int64, p Policy, asked bool) verdict {
 	return verdict{ok: true}
 }
 
+// reserved is what the stream's own limit bounds: what it has and will have.
+func (r *row) reserved() int64 { return r.heap.Reserved() + r.growing + r.coming }
+
 // arrived books n bytes, of which some were promised, as taken from the device
-// for a stream, which does not have them yet.
-func (l *ledger) arrived(r *row, promised, n int64) {
+// for a stream, which does not have them yet; coming is how much more is now on
+// its way to it.
+func (l *ledger) arrived(r *row, promised, n, coming int64) {
 	l.mu.Lock()
 	l.growing -= promised
 	r.growing -= promised
+	r.coming += coming
 	l.transit += n
 	l.pool.Cache += n
 	l.total.Cache += n
@@ -188,6 +201,7 @@ func (l *ledger) close(r *row) {
 	l.pool.mallocs += r.mallocs
 	l.pool.frees += r.frees
 	l.pool.misses += r.misses
+	l.pool.hits += r.hits
 	l.pool.refusals += r.refusals
 	l.pool.trims += r.trims
 	l.pool.peak = max(l.pool.peak, l.pool.Active)
@@ -211,7 +225,7 @@ func (a *account) export() telemetry.Figures {
 		Cache: a.Cache, Pending: a.Pending, Slack: a.Slack,
 		Reserved: a.Reserved(), ReservedPeak: a.reservedPeak,
 		Buffers: a.buffers, Mallocs: a.mallocs, Frees: a.frees, Misses: a.misses,
-		Hits: a.mallocs - a.misses, Refusals: a.refusals, Trims: a.trims,
+		Hits: a.hits, Refusals: a.refusals, Trims: a.trims,
 	}
 }
 
@@ -269,7 +283,7 @@ func (l *ledger) setStreamLimit(r *row, n int64, cache bool) (previous, over int
 		return previous, r.heap.Cache - n
 	}
 	previous, r.memoryLimit = r.memoryLimit, n
-	return previous, r.heap.Reserved() + r.growing - n
+	return previous, r.reserved() - n
 }
 
 func (l *ledger) streamLimits(r *row) (memory, cache int64) {

@@ -66,7 +66,7 @@ func TestGrow(t *testing.T) {
 			r := openRow(&l, 1, "s")
 			l.settle(r, streams.Figures{Requested: c.reserved - c.cached, Active: c.reserved - c.cached, Cache: c.cached}, change{mallocs: 1})
 			l.growing = c.growing
-			v := l.grow(r, c.n, c.policy, c.asked)
+			v := l.grow(r, c.n, c.policy, c.asked, c.asked)
 			require.Equal(t, []any{c.ok, c.reclaim, c.over}, []any{v.ok, v.reclaim, v.over})
 			if v.ok {
 				require.Equal(t, c.growing+c.n, l.growing)
@@ -85,14 +85,16 @@ func TestGrowOfALimitedStream(t *testing.T) {
 	a := &row{id: 1, memoryLimit: 20, cacheLimit: 5}
 	l.open(a)
 	b := openRow(&l, 2, "b")
-	require.Equal(t, verdict{over: 1, whose: "stream's memory"}, l.grow(a, 21, Refuse, true))
-	require.True(t, l.grow(a, 15, Refuse, false).ok)
-	require.Equal(t, verdict{over: 5, whose: "stream's memory"}, l.grow(a, 10, Refuse, true), "promises count")
-	require.True(t, l.grow(b, 60, Refuse, false).ok)
-	require.Equal(t, verdict{over: 1, whose: "memory"}, l.grow(b, 26, Refuse, true))
-	require.True(t, l.grow(a, 10, Guide, true).ok)
-	l.arrived(a, 15, 15)
-	require.EqualValues(t, 3, l.settle(a, streams.Figures{Active: 7, Cache: 8}, change{mallocs: 1, fromPool: 15}))
+	require.Equal(t, verdict{over: 1, whose: "stream's memory"}, l.grow(a, 21, Refuse, true, true))
+	require.True(t, l.grow(a, 15, Refuse, false, false).ok)
+	require.Equal(t, verdict{over: 5, whose: "stream's memory"}, l.grow(a, 10, Refuse, true, true), "promises count")
+	require.True(t, l.grow(b, 60, Refuse, false, false).ok)
+	require.Equal(t, verdict{over: 1, whose: "memory"}, l.grow(b, 26, Refuse, true, true))
+	require.True(t, l.grow(a, 10, Guide, true, true).ok)
+	l.arrived(a, 15, 15, 15)
+	require.Equal(t, verdict{over: 6, whose: "stream's memory"}, l.grow(a, 1, Refuse, true, true), "what is on its way counts")
+	require.EqualValues(t, 3, l.settle(a, streams.Figures{Active: 7, Cache: 8}, change{mallocs: 1, fromPool: 15, coming: -15}))
+	require.Zero(t, a.coming)
 	require.EqualValues(t, 3, l.cacheExcess(a))
 	require.Zero(t, l.cacheExcess(b))
 	previous, over := l.setStreamLimit(a, 6, true)
@@ -107,11 +109,11 @@ func TestLedgerOfAMiss(t *testing.T) {
 	l.setMemoryLimit(100, 100)
 	l.setCacheLimit(0)
 	r := openRow(&l, 7, "s")
-	require.True(t, l.grow(r, 30, Refuse, false).ok)
+	require.True(t, l.grow(r, 30, Refuse, false, false).ok)
 	addsUp(t, &l, false)
 	require.Zero(t, l.read(nil).Reserved, "a promise is not memory")
 
-	l.arrived(r, 30, 30)
+	l.arrived(r, 30, 30, 0)
 	addsUp(t, &l, false)
 	require.EqualValues(t, 30, l.read(nil).Reserved)
 	require.Zero(t, l.cacheExcess(r), "what is on its way is not to be trimmed")
@@ -141,11 +143,11 @@ func TestLedgerOfAFailedMiss(t *testing.T) {
 	var l ledger
 	l.setMemoryLimit(100, 100)
 	r := openRow(&l, 1, "s")
-	require.True(t, l.grow(r, 30, Refuse, false).ok)
-	l.arrived(r, 30, 20) // the device failed at the third page
+	require.True(t, l.grow(r, 30, Refuse, false, false).ok)
+	l.arrived(r, 30, 20, 0) // the device failed at the third page
 	l.left(20)
 	addsUp(t, &l, true)
-	require.True(t, l.grow(r, 100, Refuse, false).ok, "the whole limit is there again")
+	require.True(t, l.grow(r, 100, Refuse, false, false).ok, "the whole limit is there again")
 }
 
 func TestLedgerOfAClosedStream(t *testing.T) {
@@ -213,8 +215,8 @@ func TestLedgerCounts64TiB(t *testing.T) {
 	l.setMemoryLimit(NoLimit, NoLimit)
 	r := openRow(&l, 1, "s")
 	const n = int64(64) << 40
-	require.True(t, l.grow(r, n, Refuse, false).ok)
-	l.arrived(r, n, n)
+	require.True(t, l.grow(r, n, Refuse, false, false).ok)
+	l.arrived(r, n, n, 0)
 	l.settle(r, streams.Figures{Active: n}, change{mallocs: 1, fromPool: n})
 	require.Equal(t, n, l.read(nil).Active)
 	addsUp(t, &l, true)

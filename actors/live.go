@@ -47,9 +47,21 @@ func (c *Core) LiveBuffers() (bs []LiveBuffer) {
 // with ctx it ends early.
 func (c *Core) Settle(ctx context.Context) error {
 	for _, s := range c.holders(true) {
-		if err := s.settled(ctx); err != nil {
-			return c.fail("settle", s, 0, err, false)
+		if err := s.Settle(ctx); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// Settle waits until none of the stream's freed memory waits for a mark any
+// more; with ctx it ends early.
+func (s *Stream) Settle(ctx context.Context) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	if err := s.settled(ctx); err != nil {
+		return s.core.fail("settle", s, 0, err, false)
 	}
 	return nil
 }
@@ -72,7 +84,13 @@ func (s *Stream) settled(ctx context.Context) error {
 		if len(marks) == 0 {
 			return nil
 		}
-		if err := s.core.waitMark(ctx, marks[0]); err != nil {
+		err = s.core.waitMark(ctx, marks[0])
+		if err == nil {
+			if _, e := s.core.marks.reached(marks[0]); unknown(e) {
+				err = e // and would be for ever
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("waiting for freed memory that queued work still uses: %w", err)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // MallocOptions are what MallocWith can do beyond Malloc. The zero value is Malloc.
 type MallocOptions struct {
 	// Zero: the buffer's bytes read as zero. ErrUnsupported where the host can't
-	// see the device's memory.
+	// see the device's memory. What Grow adds is zeroed with WithZero only.
 	Zero bool
 	// Room is address space to keep behind the buffer for Grow, bytes; it costs no
 	// memory. ErrUnsupported on devices that give whole segments only.
@@ -53,8 +53,12 @@ func (s *Stream) MallocAll(ctx context.Context, sizes []int64, out []Buffer) err
 	some := make([]int64, 0, len(sizes))
 	var total int64
 	for _, n := range sizes {
-		if n < 0 || s.core.checkSize(n) != nil || total > NoLimit-n {
-			return s.core.fail("malloc all", s, n, s.core.checkSize(n), false)
+		err := s.core.checkSize(n)
+		if err == nil && total > NoLimit-n {
+			err = fmt.Errorf("sizes up to %d: %w in all", n, ErrTooLarge)
+		}
+		if err != nil {
+			return s.core.fail("malloc all", s, n, err, false)
 		}
 		total += n
 		if n > 0 {
@@ -68,6 +72,11 @@ func (s *Stream) MallocAll(ctx context.Context, sizes []int64, out []Buffer) err
 			return err
 		}
 		bufs = t.bufs
+		if s.core.alwaysZero && !t.fresh {
+			for _, b := range bufs {
+				b.zero()
+			}
+		}
 	} else if _, err := s.mallocOdd(0); err != nil {
 		return err
 	}
@@ -78,19 +87,14 @@ func (s *Stream) MallocAll(ctx context.Context, sizes []int64, out []Buffer) err
 		}
 		out[i], bufs = bufs[0], bufs[1:]
 	}
-	if s.core.alwaysZero {
-		for _, b := range out[:len(sizes)] {
-			_ = s.core.zero(b) // Start has made sure that it can
-		}
-	}
 	return nil
 }
 
 // Grow makes the buffer larger where it is: the address stays, the contents too,
 // the old value stays valid for Free (once, by either). A buffer can grow into
 // the room it was given, or into whatever happens to be free behind it;
-// otherwise ErrNoRoom, and nothing has changed. ErrInvalidSize for less than the
-// buffer's capacity would hold, ErrDoubleFree after Free, ErrBusy while another
+// otherwise ErrNoRoom, and nothing has changed. ErrInvalidSize for less than it
+// has, ErrDoubleFree after Free, ErrBusy while another
 // Grow of it is under way, and Malloc's errors. It may wait for the device, and
 // then ctx is looked at; if it ends first, the buffer may still grow.
 func (b Buffer) Grow(ctx context.Context, size int64) (Buffer, error) {
@@ -106,15 +110,11 @@ func (b Buffer) Grow(ctx context.Context, size int64) (Buffer, error) {
 	case b.blk == nil:
 		return Buffer{}, s.core.fail("grow", s, size, ErrNoRoom, false)
 	}
-	t := s.core.newTicket(s, want{op: "grow", sizes: []int64{size}, grow: b, site: s.core.callSite()})
+	t := s.core.newTicket(s, want{op: "grow", sizes: []int64{size}, grow: b})
 	if err := t.wait(ctx); err != nil {
 		return Buffer{}, err
 	}
-	grown, err := t.buffer()
-	if err == nil && s.core.alwaysZero {
-		clear(grown.view()[b.Capacity():])
-	}
-	return grown, err
+	return t.buffer()
 }
 
 // canZero says whether buffers can be zeroed.
@@ -125,11 +125,9 @@ func (c *Core) canZero() error {
 	return nil
 }
 
-// zero clears a buffer that nobody else has yet.
-func (c *Core) zero(b Buffer) error {
-	clear(b.view())
-	return nil
-}
+// zero clears a buffer that nobody else has yet, and what Grow may add to it
+// without asking the device.
+func (b Buffer) zero() { clear(hostBytes(b.addr, b.Capacity())) }
 
 // Site is where a buffer was asked for.
 type Site struct {

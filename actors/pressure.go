@@ -48,3 +48,46 @@ func (c *Core) pressure(l metal.Level) {
 			zap.Stringer("level", l), zap.Int64("released", s.released))
 	})
 }
+
+// maxPresses bounds how many rounds of asking go on at a time: a hook whose own
+// malloc is refused asks for another round, which asks that hook, …
+const maxPresses = 16
+
+// mayPress says whether the program is asked before the ticket is refused.
+func (t *ticket) mayPress() bool {
+	c := t.core
+	return len(c.hooks) > 0 && !t.pressed && t.state.Load() == waiting && !c.closing.Load() &&
+		c.pressing.Load() < maxPresses &&
+		(errors.Is(t.err, ErrLimitExceeded) || errors.Is(t.err, ErrOutOfMemory))
+}
+
+// press asks the program to drop what it can do without, outside any turn, and
+// starts over.
+func (t *ticket) press() {
+	t.stage, t.pressed = look, true
+	t.asked, t.askedOwn, t.swept = false, false, false
+	c := t.core
+	c.pressing.Add(1)
+	c.seam.Go(func() {
+		defer t.hop(true) // also when a hook ends its goroutine
+		defer c.pressing.Add(-1)
+		need := t.total() - t.grow.size
+		for _, f := range c.hooks {
+			if need -= c.ask(f, need); need <= 0 {
+				return
+			}
+		}
+	})
+}
+
+// ask calls one hook. What it does is the program's, but a panic there must not
+// end the process: whoever made the malloc could not catch it.
+func (c *Core) ask(f func(int64) int64, need int64) (freed int64) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.log.Error("pressure hook panicked", zap.Any("panic", v), zap.Stack("stack"))
+			freed = 0
+		}
+	}()
+	return max(0, f(need))
+}

@@ -148,7 +148,10 @@ func (c *Core) receiveLimit(ctx actor.Context, r LimitReply, kind sweepKind, ove
 		return
 	}
 	sender := ctx.Sender()
-	c.sweepOver(c.sup.byCache(false), kind, over, func(*sweep, bool) { c.tell(sender, r) }, false)
+	c.sweepOver(c.sup.byCache(false), kind, over, func(*sweep, bool) {
+		c.warnOver()
+		c.tell(sender, r)
+	}, false)
 }
 
 func (c *Core) receiveClear(ctx actor.Context, ss []*Stream) {

@@ -146,7 +146,7 @@ func (s *Stream) SetCacheLimit(n int64) (previous int64, err error) {
 func (s *Stream) setLimit(what string, n int64, cache bool, kind sweepKind) (previous int64, err error) {
 	n, err = resolve(what, n, NoLimit)
 	if err != nil {
-		return 0, err
+		return s.limit(cache), err
 	}
 	c := s.core.newCall(func(c *call) {
 		c.result, c.n = s.core.ledger.setStreamLimit(s.row, n, cache)

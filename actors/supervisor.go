@@ -59,15 +59,17 @@ func (p *supervisor) byCache(all bool) []*Stream {
 // promise is a ticket's second stage: may the process grow?
 func (p *supervisor) promise(t *ticket) stage {
 	need := t.plan.Missing() - t.work.moved
-	v := p.core.ledger.grow(t.stream.row, need, p.core.policy, t.asked)
+	v := p.core.ledger.grow(t.stream.row, need, p.core.policy, t.askedOwn, t.asked)
 	switch {
 	case v.ok:
 		t.promised = need
 		return serve
 	case v.reclaim > 0:
-		t.asked, t.sweep, t.sweepOver = true, v.reclaim, []*Stream{t.stream}
-		if !v.own {
-			t.sweepOver = p.byCache(false)
+		t.sweep = v.reclaim
+		if v.own {
+			t.askedOwn, t.sweepOver = true, []*Stream{t.stream}
+		} else {
+			t.asked, t.sweepOver = true, p.byCache(false)
 		}
 		return promise
 	}
@@ -81,14 +83,18 @@ func (p *supervisor) promise(t *ticket) stage {
 // caches are swept and the ticket tries once more.
 func (p *supervisor) book(t *ticket) stage {
 	l := &p.core.ledger
-	l.arrived(t.stream.row, t.promised, t.work.created)
+	coming := t.work.created
+	if t.failed {
+		coming = -t.work.moved
+	}
+	l.arrived(t.stream.row, t.promised, t.work.created, coming)
 	t.promised = 0
 	if !t.failed {
 		return commit
 	}
 	l.left(t.work.released)
 	if errors.Is(t.err, ErrOutOfMemory) && !t.swept {
-		t.asked, t.swept, t.again = true, true, true
+		t.askedOwn, t.asked, t.swept, t.again = true, true, true, true
 		t.sweep, t.sweepOver = everything, p.byCache(false)
 	}
 	return abort

@@ -29,6 +29,7 @@ type ticket struct {
 	stage stage
 
 	asked     bool  // the caches have been swept as far as the limits want it
+	askedOwn  bool  // and the stream's own for its own limit
 	swept     bool  // and altogether, since the device was full
 	pressed   bool  // the program's pressure hooks have been asked
 	again     bool  // after abort the ticket tries once more
@@ -37,7 +38,7 @@ type ticket struct {
 	failed    bool // the device work was undone, err says why
 
 	entered  []*streams.Plan // sizes that have their memory
-	plan     *streams.Plan   // of the next size
+	plan     *streams.Plan   // of the next size; in wipe and hand the one that has grown
 	promised int64           // bytes that the ledger holds for it
 	work     work            // what the metal actor has done for it
 	missed   bool            // the device was needed
@@ -56,9 +57,9 @@ type want struct {
 	sizes []int64
 	room  int64  // address space to keep behind the one buffer, bytes
 	grow  Buffer // the buffer to grow to the one size; none: zero
-	zero  bool
-	fresh bool  // set when the memory is new and zero already
-	site  *Site // where the call came from, if that is wanted
+	zero  bool   // hand out zeros
+	fresh bool   // set when the memory is new and zero already
+	site  *Site  // where the call came from, if that is wanted
 }
 
 func (w *want) total() (n int64) {
@@ -77,6 +78,8 @@ const (
 	undo
 	book
 	commit
+	wipe
+	hand
 	abort
 	press
 	done
@@ -101,7 +104,7 @@ func (c *Core) newTicket(s *Stream, w want) *ticket {
 func (t *ticket) step() {
 	switch t.stage {
 	case look:
-		t.stage = t.stream.look(t)
+		t.stage = t.stream.lookOn(t)
 	case promise:
 		t.stage = t.core.sup.promise(t)
 	case serve:
@@ -111,7 +114,11 @@ func (t *ticket) step() {
 	case book:
 		t.stage = t.core.sup.book(t)
 	case commit:
-		t.stage = t.stream.commit(t)
+		if t.stage = t.stream.commit(t); t.stage == look { // the next size, in the same turn
+			t.stage = t.stream.lookOn(t)
+		}
+	case hand:
+		t.stage = t.stream.hand(t)
 	case abort:
 		t.stage = t.stream.abort(t)
 	}
@@ -139,21 +146,21 @@ func (t *ticket) hop(mayEnter bool) {
 		t.give = nil
 		t.core.giveBack(give, nil, mayEnter)
 	}
-	if t.stage == press {
-		t.press()
-		return
-	}
 	if t.sweep > 0 {
 		t.core.sweepFor(t, mayEnter)
 		return
 	}
 	switch t.stage {
-	case look, commit, abort:
+	case look, commit, hand, abort:
 		t.stream.send(t, mayEnter)
 	case promise, book:
 		t.core.sup.send(t, mayEnter)
 	case serve, undo:
 		t.core.metal.send(t, mayEnter)
+	case wipe:
+		t.wipe(mayEnter)
+	case press:
+		t.press()
 	case done:
 		t.finish()
 	}
@@ -191,10 +198,7 @@ func (t *ticket) buffer() (Buffer, error) {
 	}
 	b := t.bufs[0]
 	if t.zero && !t.fresh {
-		if err := t.core.zero(b); err != nil {
-			_ = b.Free()
-			return Buffer{}, err
-		}
+		b.zero()
 	}
 	return b, nil
 }
@@ -216,20 +220,16 @@ func (t *ticket) wait(ctx context.Context) error {
 	return t.err
 }
 
-// press asks the program to drop what it can do without, outside any turn, and
-// starts over.
-func (t *ticket) press() {
-	t.stage, t.pressed, t.asked, t.swept = look, true, false, false
-	t.core.seam.Go(func() {
-		need := t.total()
-		for _, ask := range t.core.hooks {
-			need -= max(0, ask(need))
-			if need <= 0 {
-				break
-			}
-		}
-		t.hop(true)
-	})
+// wipe zeroes what a buffer grows by, outside any turn and before anyone has it:
+// afterwards the buffer may be freed, and the memory be another's, at any time.
+func (t *ticket) wipe(mayEnter bool) {
+	if !mayEnter {
+		t.core.seam.Go(func() { t.wipe(true) })
+		return
+	}
+	clear(hostBytes(t.plan.Place()))
+	t.stage = hand
+	t.hop(true)
 }
 
 // work is what the metal actor has done for a ticket so far: after a failure it

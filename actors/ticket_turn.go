@@ -10,6 +10,15 @@ import (
 
 // This file is what a ticket does in its stream's turns.
 
+// lookOn looks for one size after the other, as long as the heap has them.
+func (s *Stream) lookOn(t *ticket) stage {
+	next := look
+	for next == look {
+		next = s.look(t)
+	}
+	return next
+}
+
 // look is a ticket's first stage, for each of its sizes: what the heap holds
 // already, or a plan.
 func (s *Stream) look(t *ticket) stage {
@@ -20,6 +29,7 @@ func (s *Stream) look(t *ticket) stage {
 	t.give = append(t.give, s.poll()...)
 	if len(t.entered) == 0 && t.grow.blk == nil && t.room == 0 {
 		if blks := s.hits(t.sizes); blks != nil {
+			t.fresh = false
 			return s.handOver(t, blks)
 		}
 	}
@@ -32,6 +42,7 @@ func (s *Stream) look(t *ticket) stage {
 	s.plans++
 	t.work.moved = streams.SizeOf(plan.Moves)
 	t.work.moves = s.leave(plan.Moves, true)
+	s.settle(change{coming: t.work.moved})
 	if plan.Reserve == 0 { // here, since the segment is the turn's
 		t.work.spans = plan.Spans(metal.Range{})
 	}
@@ -87,8 +98,8 @@ func (s *Stream) planGrow(t *ticket, size, rounded int64) (*streams.Plan, error)
 	switch {
 	case blk.Gen() != t.grow.gen:
 		return nil, ErrDoubleFree
-	case rounded < blk.Size():
-		return nil, fmt.Errorf("grow to %d bytes: %w: the buffer takes %d", size, ErrInvalidSize, blk.Size())
+	case size < blk.Requested(): // by another copy of the buffer
+		return nil, fmt.Errorf("size %d: %w: the buffer has grown to %d", size, ErrInvalidSize, blk.Requested())
 	case rounded == blk.Size():
 		s.heap.Resize(blk, size)
 		s.settle(change{})
@@ -113,14 +124,31 @@ func (s *Stream) commit(t *ticket) stage {
 	plan := t.plan
 	t.plan = nil
 	s.plans--
-	t.fresh = s.core.info.Zeroed && plan.Fresh()
+	fresh := s.core.info.Zeroed && plan.Fresh()
+	t.fresh = fresh && (t.fresh || len(t.entered) == 0)
 	plan.Enter(t.work.rng, t.work.handles)
 	t.entered = append(t.entered, plan)
-	s.settle(change{fromPool: t.work.moved + t.work.created})
+	arrived := t.work.moved + t.work.created
+	s.settle(change{fromPool: arrived, coming: -arrived})
 	t.work = work{}
-	if len(t.entered) < len(t.sizes) {
-		return s.look(t)
+	switch {
+	case len(t.entered) < len(t.sizes):
+		return look
+	case t.grow.blk != nil && s.core.alwaysZero:
+		t.plan, t.entered = plan, nil
+		return wipe
 	}
+	return s.handAll(t)
+}
+
+// hand is the last stage of a Grow that had to be zeroed.
+func (s *Stream) hand(t *ticket) stage {
+	t.entered, t.plan = append(t.entered, t.plan), nil
+	return s.handAll(t)
+}
+
+// handAll makes live what the ticket has entered.
+func (s *Stream) handAll(t *ticket) stage {
 	blks := make([]*streams.Block, 0, len(t.entered))
 	for _, p := range t.entered {
 		if blk := p.HandOut(); blk != nil {
@@ -137,8 +165,8 @@ func (s *Stream) commit(t *ticket) stage {
 // grown ends a Grow.
 func (s *Stream) grown(t *ticket, blks []*streams.Block) stage {
 	delete(s.growing, t.grow.blk)
-	if len(blks) == 0 {
-		s.settle(change{misses: misses(t)})
+	if len(blks) == 0 { // it was freed meanwhile: what it grew by is cache
+		s.excess(t, change{misses: misses(t)})
 		return s.answer(t, ErrDoubleFree)
 	}
 	s.settle(change{misses: misses(t), grew: true})
@@ -168,13 +196,19 @@ func (s *Stream) handOver(t *ticket, blks []*streams.Block) stage {
 		c.mallocs = 0
 	}
 	s.taken = nil
-	if excess := s.settle(c); excess > 0 {
+	s.excess(t, c)
+	return done
+}
+
+// excess books the change, and has the ticket give back what may not stay.
+func (s *Stream) excess(t *ticket, c change) {
+	excess := s.settle(c)
+	switch {
+	case s.closed:
+		t.give = append(t.give, s.surrender()...)
+	case excess > 0:
 		t.give = append(t.give, s.trim(excess)...)
 	}
-	if s.closed {
-		t.give = append(t.give, s.surrender()...)
-	}
-	return done
 }
 
 // deliver answers with buffers, unless the ticket was answered or abandoned.
@@ -186,7 +220,9 @@ func (s *Stream) deliver(t *ticket, blks []*streams.Block) bool {
 	t.bufs = make([]Buffer, len(blks))
 	for i, b := range blks {
 		t.bufs[i] = Buffer{s: s, blk: b, gen: b.Gen(), addr: b.Addr(), size: t.sizes[i]}
-		s.noteSite(b, t.site)
+		if t.grow.blk == nil { // it stays where it was asked for
+			s.noteSite(b, t.site)
+		}
 	}
 	return true
 }
@@ -211,7 +247,7 @@ func (s *Stream) abort(t *ticket) stage {
 	case t.again:
 		t.again = false
 		return look
-	case len(s.core.hooks) > 0 && !t.pressed && (errors.Is(t.err, ErrLimitExceeded) || errors.Is(t.err, ErrOutOfMemory)):
+	case t.mayPress():
 		return press
 	}
 	return s.answer(t, t.err)
@@ -228,5 +264,5 @@ func (s *Stream) drop(t *ticket) {
 	}
 	t.plan, t.entered = nil, nil
 	delete(s.growing, t.grow.blk)
-	s.settle(change{})
+	s.excess(t, change{})
 }

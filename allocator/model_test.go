@@ -46,12 +46,14 @@ func TestModel(t *testing.T) {
 // count is what the model knows of one stream, or of all.
 type count struct{ requested, active, peak, mallocs, frees, buffers int64 }
 
-func (c *count) malloc(n int64) {
-	c.requested += n
-	c.active += roundUp(n)
+func (c *count) malloc(sizes ...int64) {
+	for _, n := range sizes {
+		c.requested += n
+		c.active += roundUp(n)
+		c.mallocs++
+		c.buffers++
+	}
 	c.peak = max(c.peak, c.active)
-	c.mallocs++
-	c.buffers++
 }
 
 func (c *count) free(n int64) {
@@ -68,6 +70,8 @@ type modelStream struct {
 	queue  *metal.SoftQueue // nil: none
 	count  count
 	closed bool
+	memory int64 // the stream's own limits
+	cache  int64
 }
 
 type modelBuffer struct {
@@ -104,7 +108,7 @@ func (m *model) NewStream(t *rapid.T) {
 	if len(m.streams) > 6 {
 		return
 	}
-	s := &modelStream{}
+	s := &modelStream{memory: allocator.NoLimit, cache: allocator.NoLimit}
 	var opts []allocator.StreamOption
 	if rapid.Bool().Draw(t, "with queue") {
 		var err error
@@ -141,7 +145,7 @@ func (m *model) malloc(t *rapid.T) {
 		require.ErrorIs(t, err, allocator.ErrTooLarge)
 	case s.closed:
 		require.ErrorIs(t, err, allocator.ErrClosed)
-	case err != nil && m.memory != allocator.NoLimit:
+	case err != nil && (m.memory != allocator.NoLimit || s.memory != allocator.NoLimit):
 		require.True(t, errors.Is(err, allocator.ErrLimitExceeded) || errors.Is(err, allocator.ErrOutOfMemory), "%v", err)
 	case err != nil && n > 0:
 		require.ErrorIs(t, err, allocator.ErrOutOfMemory)
@@ -150,13 +154,118 @@ func (m *model) malloc(t *rapid.T) {
 		return
 	}
 	require.Equal(t, n, b.Size())
-	require.Equal(t, roundUp(n), b.Capacity())
-	for _, o := range m.live {
-		require.False(t, b.Addr() < o.Addr()+uintptr(o.Capacity()) && o.Addr() < b.Addr()+uintptr(b.Capacity()), "overlap")
+	m.got(t, s, b)
+}
+
+// got books new buffers, all at once.
+func (m *model) got(t *rapid.T, s *modelStream, bs ...allocator.Buffer) {
+	sizes := make([]int64, len(bs))
+	for i, b := range bs {
+		require.Equal(t, roundUp(b.Size()), b.Capacity())
+		m.disjoint(t, b)
+		m.live = append(m.live, modelBuffer{b, s})
+		sizes[i] = b.Size()
 	}
-	m.live = append(m.live, modelBuffer{b, s})
-	s.count.malloc(n)
-	m.total.malloc(n)
+	s.count.malloc(sizes...)
+	m.total.malloc(sizes...)
+}
+
+func (m *model) disjoint(t *rapid.T, b allocator.Buffer) {
+	for _, o := range m.live {
+		require.False(t, o.Addr() != b.Addr() && b.Addr() < o.Addr()+uintptr(o.Capacity()) && o.Addr() < b.Addr()+uintptr(b.Capacity()), "overlap")
+	}
+}
+
+// refused: an error that a limit or the device explains.
+func (m *model) refused(t *rapid.T, s *modelStream, err error) {
+	if s.closed {
+		require.ErrorIs(t, err, allocator.ErrClosed)
+		return
+	}
+	require.True(t, errors.Is(err, allocator.ErrLimitExceeded) || errors.Is(err, allocator.ErrOutOfMemory), "%v", err)
+}
+
+func (m *model) MallocAll(t *rapid.T) {
+	s := m.stream(t)
+	sizes := rapid.SliceOfN(rapid.SampledFrom([]int64{0, 1, 600, 4096, 1 << 20, 3<<20 + 1}), 0, 6).Draw(t, "sizes")
+	out := make([]allocator.Buffer, len(sizes))
+	if err := s.MallocAll(ctx, sizes, out); err != nil {
+		m.refused(t, s, err)
+		require.Equal(t, make([]allocator.Buffer, len(sizes)), out)
+		return
+	}
+	var some []allocator.Buffer
+	for i, b := range out {
+		require.Equal(t, sizes[i], b.Size())
+		if sizes[i] > 0 {
+			some = append(some, b)
+		}
+	}
+	if len(some) > 0 {
+		m.got(t, s, some...)
+	}
+}
+
+func (m *model) MallocRoom(t *rapid.T) {
+	s := m.stream(t)
+	n := rapid.Int64Range(1, 3<<20).Draw(t, "size")
+	b, err := s.MallocWith(ctx, n, allocator.MallocOptions{Room: rapid.Int64Range(1, 8<<20).Draw(t, "room")})
+	switch {
+	case m.dev.Info().PageSize == 0 && !s.closed:
+		require.ErrorIs(t, err, allocator.ErrUnsupported)
+	case err != nil:
+		m.refused(t, s, err)
+	default:
+		m.got(t, s, b)
+	}
+}
+
+func (m *model) Grow(t *rapid.T) {
+	if len(m.live) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(m.live)-1).Draw(t, "buffer")
+	b := m.live[i]
+	n := b.Size() + rapid.OneOf(rapid.Int64Range(0, 2000), rapid.Int64Range(0, 4<<20)).Draw(t, "more")
+	grown, err := b.Grow(ctx, n)
+	switch {
+	case err == nil:
+	case errors.Is(err, allocator.ErrNoRoom), errors.Is(err, allocator.ErrTooLarge):
+		return
+	default:
+		m.refused(t, b.s, err)
+		return
+	}
+	require.Equal(t, []any{b.Addr(), n, roundUp(n)}, []any{grown.Addr(), grown.Size(), grown.Capacity()})
+	m.live[i].Buffer = grown
+	m.disjoint(t, grown)
+	changes := []*count{&m.total, &b.s.count}
+	for _, c := range changes {
+		c.requested += n - b.Size()
+		c.active += roundUp(n) - b.Capacity()
+		if grown.Capacity() > b.Capacity() {
+			c.peak = max(c.peak, c.active)
+		}
+	}
+}
+
+func (m *model) SetStreamLimit(t *rapid.T) {
+	s := m.stream(t)
+	if s.closed {
+		return
+	}
+	n := rapid.SampledFrom([]int64{0, 1 << 20, 9 << 20, allocator.NoLimit, allocator.DefaultLimit}).Draw(t, "limit")
+	limit, set := &s.memory, s.SetMemoryLimit
+	if rapid.Bool().Draw(t, "of cache") {
+		limit, set = &s.cache, s.SetCacheLimit
+	}
+	previous, err := set(n)
+	require.NoError(t, err)
+	require.Equal(t, *limit, previous)
+	if *limit = n; n == allocator.DefaultLimit {
+		*limit = allocator.NoLimit
+	}
+	require.Equal(t, [2]int64{s.memory, s.cache}, [2]int64{s.MemoryLimit(), s.CacheLimit()})
 }
 
 func (m *model) Free(t *rapid.T)     { m.free(t) }
@@ -276,6 +385,9 @@ func (m *model) Check(t *rapid.T) {
 			continue
 		}
 		open++
+		if s.queue == nil && !m.queues() {
+			require.LessOrEqual(t, s.CacheMemory(), s.cache)
+		}
 	}
 	require.Len(t, snap.Streams, open+1)
 	if !m.queues() {

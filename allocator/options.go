@@ -36,7 +36,9 @@ func WithWiredLimit(n int64) Option { return func(c *config) { c.WiredLimit = n 
 func WithPolicy(p Policy) Option { return func(c *config) { c.Policy = p } }
 
 // WithLogger receives what goes wrong without an error to a caller, and the
-// actor system's own log when Open makes one. Without it nothing is logged.
+// actor system's own log when Open makes one. Without it nothing is logged. It is
+// written to on goroutines of its own, maybe not in order, and may call anything
+// of the runtime but Close, which waits for it.
 func WithLogger(l *zap.Logger) Option { return func(c *config) { c.Logger = l } }
 
 // WithActorSystem runs the actors in the program's own system, which Close then
@@ -52,8 +54,11 @@ func WithZero() Option { return func(c *config) { c.Zero = true } }
 // OnPressure has f asked, outside of any turn and on a goroutine of its own,
 // before a malloc is refused by a limit or because the device is full. f frees
 // what the program can do without, need bytes or what there is, and returns how
-// much it freed; then the malloc tries once more. f may call anything of the
-// runtime. Several are asked in the order of the options until enough is freed.
+// much it freed; then the malloc tries once more. f may be called by several at a
+// time and call anything of the runtime but Close, which waits for it; a malloc of
+// its own that is refused asks again, f too, 16 deep at most. A panic in f is
+// logged and counts as nothing freed. Several hooks are asked in the order of the
+// options until enough is freed.
 func OnPressure(f func(need int64) (freed int64)) Option {
 	return func(c *config) { c.Config.OnPressure = append(c.Config.OnPressure, f) }
 }

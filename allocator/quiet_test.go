@@ -63,13 +63,21 @@ func TestLogger(t *testing.T) {
 	noisy(t, allocator.WithLogger(zap.New(core)))
 	require.NotZero(t, logs.FilterMessage("device would not unmap pages").Len())
 
+	sys := allocator.NewSystem(nil)
+	t.Cleanup(sys.Shutdown)
 	dev := simDevice(t, sim.Config{})
-	rt := open(t, dev, allocator.WithLogger(zap.New(core)))
+	rt := open(t, dev, allocator.WithLogger(zap.New(core)), allocator.WithActorSystem(sys))
 	s := newStream(t, rt)
 	b := malloc(t, s, page)
 	_, err := rt.SetMemoryLimit(1)
 	require.NoError(t, err)
-	require.Equal(t, 1, logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("over the memory limit").Len())
+	warnings := func() int {
+		return logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("over the memory limit").Len()
+	}
+	eventually(t, func() bool { return warnings() == 1 })
+	_, err = sys.Root.RequestFuture(rt.Supervisor(), actors.SetMemoryLimit{Bytes: 2}, long).Result()
+	require.NoError(t, err)
+	eventually(t, func() bool { return warnings() == 2 })
 	free(t, b)
 }
 

@@ -57,12 +57,13 @@ type world struct {
 	sim     *simseam.Sim
 	seed    uint64
 	rng     *rand.Rand
-	dev     *sim.Device
+	dev     device
 	rt      *allocator.Runtime
 	queue   *metal.SoftQueue
 	streams []*allocator.Stream
 	cancels []context.CancelFunc
 	shared  []allocator.Buffer // anyone may free these
+	limited bool               // stream a's own limit is never passed
 	left    int                // workers
 	closing bool
 	done    interface {
@@ -71,29 +72,72 @@ type world struct {
 	}
 }
 
+const tenant = 9 * page // bounds stream a
+
+// relieve is the program's pressure hook: it frees, mallocs, clears and panics.
+func (w *world) relieve(need int64) (freed int64) {
+	w.sim.Yield()
+	switch w.rng.IntN(4) {
+	case 0:
+		panic("hook blew up")
+	case 1:
+		if b, err := w.streams[1].Malloc(ctx, 4*page); err == nil {
+			require.NoError(w.t, b.Free())
+		}
+	case 2:
+		_, _ = w.rt.ClearCache()
+	}
+	for n := len(w.shared); n > 0 && freed < need; n = len(w.shared) {
+		b := w.shared[n-1]
+		w.shared = w.shared[:n-1]
+		freed += b.Capacity()
+		require.NoError(w.t, b.Free())
+	}
+	return freed
+}
+
+// check looks at the books.
+func (w *world) check() {
+	identity(w.t, w.rt)
+	if r := w.streams[0].ReservedMemory(); w.limited {
+		require.LessOrEqual(w.t, r, int64(tenant))
+	}
+}
+
 func (w *world) run(sys *actors.System) {
-	w.dev = simDevice(w.t, sim.Config{Memory: 24 * page})
+	dev, err := sim.NewSegments(sim.Config{Memory: 48 * page})
+	require.NoError(w.t, err)
+	w.dev = dev
+	if w.rng.IntN(3) > 0 {
+		paged := simDevice(w.t, sim.Config{Memory: 24 * page})
+		w.dev, dev = paged, paged.SegmentDevice
+	}
 	if w.rng.IntN(4) == 0 {
-		for _, call := range []sim.Call{sim.CallCreate, sim.CallMap, sim.CallRelease, sim.CallUnmap} {
+		for _, call := range []sim.Call{sim.CallCreate, sim.CallMap, sim.CallRelease, sim.CallUnmap, sim.CallAlloc, sim.CallFree} {
 			switch w.rng.IntN(4) {
 			case 0:
-				w.dev.FailNext(call, 1+w.rng.IntN(8), nil)
+				dev.FailNext(call, 1+w.rng.IntN(8), nil)
 			case 1:
-				w.dev.PanicNext(call, 1+w.rng.IntN(8))
+				dev.PanicNext(call, 1+w.rng.IntN(8))
 			}
 		}
 	}
-	w.dev.Hook(func(sim.Call) { w.sim.Yield() }) // a slow device
-	var err error
+	dev.Hook(func(sim.Call) { w.sim.Yield() }) // a slow device
+	policy := []allocator.Policy{allocator.Guide, allocator.Refuse}[w.rng.IntN(2)]
+	w.limited = policy == allocator.Refuse
 	w.rt, err = allocator.Open(w.dev, allocator.WithSeam(w.sim), allocator.WithActorSystem(sys),
-		allocator.WithPolicy([]allocator.Policy{allocator.Guide, allocator.Refuse}[w.rng.IntN(2)]),
+		allocator.WithPolicy(policy), allocator.OnPressure(w.relieve),
 		allocator.WithMemoryLimit([]int64{8 * page, allocator.DefaultLimit}[w.rng.IntN(2)]),
 		allocator.WithCacheLimit([]int64{0, 3 * page, allocator.DefaultLimit}[w.rng.IntN(3)]))
 	require.NoError(w.t, err)
 	w.queue, err = w.dev.NewQueue()
 	require.NoError(w.t, err)
-	for _, opt := range []allocator.StreamOption{allocator.WithName("a"), allocator.WithName("b"), allocator.WithHandle(w.queue.Handle())} {
-		s, err := w.rt.NewStream(opt)
+	for _, opts := range [][]allocator.StreamOption{
+		{allocator.WithName("a"), allocator.WithStreamMemoryLimit(tenant), allocator.WithStreamCacheLimit(2 * page)},
+		{allocator.WithName("b")},
+		{allocator.WithHandle(w.queue.Handle())},
+	} {
+		s, err := w.rt.NewStream(opts...)
 		require.NoError(w.t, err)
 		w.streams = append(w.streams, s)
 	}
@@ -142,11 +186,12 @@ func (w *world) close() {
 
 func (w *world) finish() {
 	w.queue.CompleteAll()
-	for _, b := range w.shared {
+	for n := len(w.shared); n > 0; n = len(w.shared) { // a hook may still be at it too
+		b := w.shared[n-1]
+		w.shared = w.shared[:n-1]
 		require.NoError(w.t, b.Free())
 	}
 	identity(w.t, w.rt)
-	require.Zero(w.t, w.rt.ActiveMemory())
 	var err error
 	for range 4 { // the device may refuse and panic a few times
 		if err = w.rt.Close(ctx); err == nil {
@@ -155,7 +200,7 @@ func (w *world) finish() {
 	}
 	require.NoError(w.t, err)
 	total := identity(w.t, w.rt).Total
-	require.Zero(w.t, total.Reserved)
+	require.Zero(w.t, total.Active+total.Reserved)
 	u, err := w.dev.Usage()
 	require.NoError(w.t, err)
 	require.Zero(w.t, u.Taken)
@@ -167,6 +212,7 @@ func (w *world) finish() {
 
 var expected = []error{
 	allocator.ErrClosed, allocator.ErrOutOfMemory, allocator.ErrLimitExceeded, context.Canceled,
+	allocator.ErrNoRoom, allocator.ErrBusy, allocator.ErrUnsupported,
 }
 
 func (w *world) work(rng *rand.Rand) {
@@ -186,7 +232,7 @@ func (w *world) work(rng *rand.Rand) {
 	}
 	for range 12 {
 		s := w.streams[rng.IntN(len(w.streams))]
-		switch rng.IntN(12) {
+		switch rng.IntN(16) {
 		case 0, 1, 2, 3, 4:
 			c, cancel := context.WithCancel(ctx)
 			w.cancels = append(w.cancels, cancel)
@@ -207,7 +253,9 @@ func (w *world) work(rng *rand.Rand) {
 					require.NoError(w.t, b.RecordUse(w.streams[2]))
 				}
 				require.NoError(w.t, b.Free())
-				require.ErrorIs(w.t, b.Free(), allocator.ErrDoubleFree)
+				if b.Size() > 0 {
+					require.ErrorIs(w.t, b.Free(), allocator.ErrDoubleFree)
+				}
 			}
 		case 8:
 			_, err := w.rt.ClearCache()
@@ -216,14 +264,80 @@ func (w *world) work(rng *rand.Rand) {
 			_, err := w.rt.SetCacheLimit([]int64{0, 2 * page, allocator.DefaultLimit}[rng.IntN(3)])
 			require.NoError(w.t, err)
 		case 10:
-			identity(w.t, w.rt)
+			w.check()
 		case 11:
 			if rng.IntN(3) == 0 {
 				require.NoError(w.t, s.Close(ctx))
 			}
+		case 12, 13:
+			own = append(own, w.several(rng, s)...)
+		case 14:
+			if b := take(); b != (allocator.Buffer{}) {
+				if b = w.grow(rng, b); b != (allocator.Buffer{}) {
+					own = append(own, b)
+				}
+			}
+		case 15:
+			b, err := s.MallocWith(ctx, page, allocator.MallocOptions{Room: 6 * page})
+			if err != nil {
+				w.explain(err)
+				break
+			}
+			own = append(own, b)
 		}
 	}
 	require.NoError(w.t, allocator.FreeAll(own))
+	w.check()
+}
+
+// cancelable is a ctx that may end at any time.
+func (w *world) cancelable() context.Context {
+	c, cancel := context.WithCancel(ctx)
+	w.cancels = append(w.cancels, cancel)
+	return c
+}
+
+func (w *world) several(rng *rand.Rand, s *allocator.Stream) []allocator.Buffer {
+	sizes := []int64{page, 700, 0, 3 * page, 2*page + 1}[rng.IntN(3):]
+	out := make([]allocator.Buffer, len(sizes))
+	if err := s.MallocAll(w.cancelable(), sizes, out); err != nil {
+		w.explain(err)
+		require.Equal(w.t, make([]allocator.Buffer, len(sizes)), out)
+		return nil
+	}
+	return out
+}
+
+// grow grows a buffer, while somebody else may grow it too, or free it.
+func (w *world) grow(rng *rand.Rand, b allocator.Buffer) allocator.Buffer {
+	rival := rng.IntN(4)
+	over := w.sim.NewGate()
+	w.sim.Go(func() {
+		defer over.Open()
+		switch rival {
+		case 0:
+			require.NoError(w.t, b.Free())
+		case 1:
+			if _, err := b.Grow(w.cancelable(), b.Size()+page); err != nil && !errors.Is(err, allocator.ErrInvalidSize) {
+				w.explain(err)
+			}
+		}
+	})
+	c := ctx
+	if rng.IntN(2) == 0 {
+		c = w.cancelable()
+	}
+	_, err := b.Grow(c, b.Size()+int64(rng.IntN(3*page)))
+	over.Wait()
+	switch {
+	case rival == 0 && errors.Is(err, allocator.ErrDoubleFree), errors.Is(err, allocator.ErrInvalidSize): // grown already
+	case err != nil:
+		w.explain(err)
+	}
+	if rival == 0 {
+		return allocator.Buffer{}
+	}
+	return b
 }
 
 // explain: a malloc fails for a reason that this run has.

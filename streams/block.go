@@ -20,8 +20,9 @@ func (s state) String() string {
 
 // Block is a piece of a segment. The struct outlives the piece: when blocks
 // merge, one of the structs is kept aside and stands for another piece later.
-// Its generation only rises, so that whoever remembers a block together with
-// its generation can tell whether it is still the same one.
+// Its generation only rises, and no two blocks of a heap ever live under the
+// same one, so that whoever remembers a block together with its generation can
+// tell whether it is still the same one.
 //
 // All fields belong to the heap's owner.
 type Block struct {

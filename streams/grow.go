@@ -62,6 +62,7 @@ func (h *Heap) PlanGrow(b *Block, size, requested int64) *Plan {
 	}
 	if fits {
 		n = p.block.next
+		p.roomEnd = roomEnd
 	}
 	if vacant(n) && n.off < roomEnd {
 		h.makeRoom(n, roomEnd)
@@ -71,6 +72,13 @@ func (h *Heap) PlanGrow(b *Block, size, requested int64) *Plan {
 	}
 	p.Moves = h.TakeFree(p.missing)
 	return p
+}
+
+// restoreRoom gives the room of a block that could not grow back to it.
+func (h *Heap) restoreRoom(p *Plan) {
+	if b := p.grow; b != nil && b.gen == p.growGen && b.end() < p.roomEnd && vacant(b.next) {
+		h.makeRoom(b.next, p.roomEnd)
+	}
 }
 
 func (h *Heap) zoneIndex(z *zone) int {
@@ -132,14 +140,13 @@ func (h *Heap) leaveRest(p *Plan, rest *Block) {
 // meanwhile, the claim becomes cache and the answer is nil.
 func (h *Heap) extend(p *Plan, c *Block) *Block {
 	b := p.grow
-	c.state = live
-	c.requested = 0
-	h.charge(c)
 	if b.gen != p.growGen || b.next != c {
-		c.gen++
+		h.handOut(c, 0)
 		h.Free(c)
 		return nil
 	}
+	c.state = live
+	h.charge(c)
 	s, joint := b.seg, b.end()
 	b.size += c.size
 	h.unlink(c)

@@ -29,6 +29,7 @@ type Heap struct {
 	align  int64
 	fig    Figures
 	clock  uint64 // counts frees: the age of a free page
+	births uint64 // the highest generation given
 	passed uint64 // frees up to this one lie behind the stream's own queue
 	quick  *quickStacks
 	zones  [2]*zone    // small, large
@@ -124,11 +125,20 @@ func (h *Heap) mallocMerged(size, requested int64) *Block {
 
 // handOut makes b live.
 func (h *Heap) handOut(b *Block, requested int64) {
-	b.state = live
-	b.gen++
+	h.birth(b)
 	b.requested = requested
 	h.fig.Requested += requested
 	h.charge(b)
+}
+
+// birth makes b live under a generation that no other block of the heap ever had:
+// structs come and go at an address, and a buffer must not be taken for an older
+// one there.
+func (h *Heap) birth(b *Block) {
+	b.state = live
+	h.births = max(h.births, b.gen) + 1
+	h.births |= 1
+	b.gen = h.births
 }
 
 // Free takes back a live block that no queued work can touch any more.

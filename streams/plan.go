@@ -28,6 +28,7 @@ type Plan struct {
 	room      int64  // address space to keep behind it, bytes
 	grow      *Block // what the claim extends; nil: it is a block of its own
 	growGen   uint64 // its generation
+	roomEnd   int64  // where its room ends; 0: it has none
 }
 
 // Missing is how many bytes of pages the block's place lacks. On a device that
@@ -150,6 +151,9 @@ func (p *Plan) Enter(rng metal.Range, handles []metal.Handle) {
 	p.block = p.heap.enterPages(p, handles)
 }
 
+// Place is an entered plan's memory, which nobody has yet.
+func (p *Plan) Place() (addr uintptr, size int64) { return p.block.Addr(), p.block.size }
+
 // HandOut makes an entered plan's block live. A block that was to grow but has
 // been freed meanwhile gives nil, and the claim becomes cache.
 func (p *Plan) HandOut() *Block {
@@ -241,6 +245,7 @@ func (p *Plan) Abort() {
 		}
 		b = rest
 	}
+	h.restoreRoom(p)
 }
 
 // mappedRun tells whether b starts on mapped pages, and how many of its bytes

@@ -62,10 +62,13 @@ func WithTimeout(d time.Duration) Option { return func(c *config) { c.timeout = 
 // closed by then.
 func Check(t TestingT, rt *allocator.Runtime, opts ...Option) {
 	t.Helper()
-	check(t, rt, opts, func(allocator.LiveBuffer) bool { return true })
+	check(t, rt, opts, rt.Settle, func(allocator.LiveBuffer) bool { return true })
 }
 
-func check(t TestingT, rt *allocator.Runtime, opts []Option, ours func(allocator.LiveBuffer) bool) {
+// check looks at the buffers that are ours; settle waits for our pending frees.
+func check(t TestingT, rt *allocator.Runtime, opts []Option,
+	settle func(context.Context) error, ours func(allocator.LiveBuffer) bool,
+) {
 	t.Helper()
 	c := config{timeout: 10 * time.Second}
 	for _, o := range opts {
@@ -81,7 +84,7 @@ func check(t TestingT, rt *allocator.Runtime, opts []Option, ours func(allocator
 		defer stop()
 		ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 		defer cancel()
-		if err := rt.Settle(ctx); err != nil {
+		if err := settle(ctx); err != nil {
 			t.Errorf("leaktest: after %v: %v", c.timeout, err)
 		}
 		var left []allocator.LiveBuffer

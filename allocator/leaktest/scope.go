@@ -2,6 +2,8 @@ package leaktest
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/metalloc/metalloc/allocator"
@@ -22,18 +24,34 @@ func NewScope(t TestingT, rt *allocator.Runtime, opts ...Option) *Scope {
 	s := &Scope{rt: rt, streams: map[uint64]*allocator.Stream{}}
 	t.Cleanup(func() { // after the check: cleanups run last in, first out
 		t.Helper()
-		for _, stream := range s.streams {
+		for _, stream := range s.all() {
 			if err := stream.Close(context.Background()); err != nil {
 				t.Errorf("leaktest: %v", err)
 			}
 		}
 	})
-	check(t, rt, opts, func(b allocator.LiveBuffer) bool {
+	check(t, rt, opts, s.settle, func(b allocator.LiveBuffer) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.streams[b.StreamID] != nil
 	})
 	return s
+}
+
+// settle waits for the scope's streams alone: the others' work may never end.
+func (s *Scope) settle(ctx context.Context) error {
+	for _, stream := range s.all() {
+		if err := stream.Settle(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Scope) all() []*allocator.Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.streams))
 }
 
 // NewStream opens a stream that belongs to the scope.
