@@ -75,10 +75,7 @@ func (l *ledger) settle(r *row, f streams.Figures, c change) (excess int64) {
 	l.mu.Lock()
 	old := r.heap
 	r.heap = f
-	own := &r.account
-	if r.closed {
-		own = &l.pool
-	}
+	own := r.payer(l)
 	own.apply(old, f)
 	l.total.apply(old, f)
 	if c.fromPool != 0 {
@@ -92,6 +89,57 @@ func (l *ledger) settle(r *row, f streams.Figures, c change) (excess int64) {
 	excess = max(l.total.Cache-l.transit-l.cacheLimit, f.Cache-r.cacheLimit)
 	l.mu.Unlock()
 	return excess
+}
+
+// hit is settle for a malloc served from what the heap held: the hot path, which
+// moves only what such a malloc can change.
+func (l *ledger) hit(r *row, f streams.Figures) {
+	l.mu.Lock()
+	own := r.payer(l)
+	own.move(&l.total, &r.heap, &f)
+	own.buffers, l.total.buffers = own.buffers+1, l.total.buffers+1
+	own.mallocs, l.total.mallocs = own.mallocs+1, l.total.mallocs+1
+	own.hits, l.total.hits = own.hits+1, l.total.hits+1
+	own.peak, l.total.peak = max(own.peak, own.Active), max(l.total.peak, l.total.Active)
+	l.mu.Unlock()
+}
+
+// freed is settle for a free. It returns by how much the cache is above its limit.
+func (l *ledger) freed(r *row, f streams.Figures) (excess int64) {
+	l.mu.Lock()
+	own := r.payer(l)
+	pending := f.Pending - r.heap.Pending
+	own.Pending += pending
+	l.total.Pending += pending
+	own.move(&l.total, &r.heap, &f)
+	own.buffers, l.total.buffers = own.buffers-1, l.total.buffers-1
+	own.frees, l.total.frees = own.frees+1, l.total.frees+1
+	excess = max(l.total.Cache-l.transit-l.cacheLimit, f.Cache-r.cacheLimit)
+	l.mu.Unlock()
+	return excess
+}
+
+// payer is the account that the row's bytes are on.
+func (r *row) payer(l *ledger) *account {
+	if r.closed {
+		return &l.pool
+	}
+	return &r.account
+}
+
+// move books a heap's new figures, Pending apart, on the account and the total.
+func (a *account) move(total *account, old, now *streams.Figures) {
+	requested, active := now.Requested-old.Requested, now.Active-old.Active
+	cache, slack := now.Cache-old.Cache, now.Slack-old.Slack
+	*old = *now
+	a.Requested += requested
+	a.Active += active
+	a.Cache += cache
+	a.Slack += slack
+	total.Requested += requested
+	total.Active += active
+	total.Cache += cache
+	total.Slack += slack
 }
 
 // apply changes the account as a heap's figures changed.

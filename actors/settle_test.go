@@ -56,8 +56,9 @@ func TestCloseWithABusyQueue(t *testing.T) {
 	q, err := dev.NewQueue()
 	require.NoError(t, err)
 	s := newStream(t, c, actors.StreamConfig{Queue: q.Handle()})
-	require.NoError(t, malloc(t, s, 3*page).Free())
+	b := malloc(t, s, 3*page)
 	dev.busy = true
+	require.NoError(t, b.Free())
 	var leak *actors.LeakError
 	within(t, func() { require.ErrorAs(t, c.Close(ctx), &leak) })
 	require.Zero(t, leak.Buffers)

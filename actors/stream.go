@@ -29,6 +29,7 @@ type Stream struct {
 	sites    map[*streams.Block]*Site
 	plans    int // misses under way, which may add memory
 	passages []passage
+	unmarked int64 // bytes freed since the last of them
 	watched  map[metal.Mark]struct{}
 	clearTo  uint64 // pages freed up to this clock go back as soon as they may
 }
@@ -139,7 +140,7 @@ func (s *Stream) mallocInTurn(size, rounded int64) (b Buffer, t *ticket, err err
 		err = s.refusal()
 	} else if blk := s.heap.Malloc(rounded, size); blk != nil {
 		s.takenOne = blk
-		s.core.ledger.settle(s.row, s.heap.Figures(), change{mallocs: 1})
+		s.core.ledger.hit(s.row, s.heap.Figures())
 		b = Buffer{s: s, blk: blk, gen: blk.Gen(), addr: blk.Addr(), size: size}
 		s.takenOne = nil
 	} else {

@@ -43,7 +43,10 @@ func (s *Stream) takeBack(b Buffer) (runs, error) {
 	}
 	delete(s.sites, b.blk)
 	s.heap.FreeBehind(b.blk, marks)
-	excess := s.settle(change{frees: 1})
+	excess := s.core.ledger.freed(s.row, s.heap.Figures())
+	if s.queue != 0 && s.core.marks != nil {
+		s.noteFree(b.blk.Size())
+	}
 	var rs runs
 	switch {
 	case s.closed:
@@ -106,21 +109,40 @@ func (s *Stream) pass() {
 		s.heap.Pass(clock)
 		return
 	}
-	if n := len(s.passages); s.heap.Passed() < clock && (n == 0 || s.passages[n-1].clock < clock) {
-		m, err := s.core.marks.record(s.queue)
-		switch {
-		case err == nil:
-			s.passages = append(s.passages, passage{m, clock})
-		case !unknown(err): // a queue that has failed runs nothing more
-			s.heap.Pass(clock)
-		}
-	}
+	s.mark(clock)
 	n := 0
 	for n < len(s.passages) && s.reached(s.passages[n].mark) {
 		s.heap.Pass(s.passages[n].clock)
 		n++
 	}
 	s.passages = append(s.passages[:0], s.passages[n:]...)
+}
+
+// mark has the stream's own queue tell when it is past the frees so far.
+func (s *Stream) mark(clock uint64) {
+	s.unmarked = 0
+	if n := len(s.passages); s.heap.Passed() >= clock || n > 0 && s.passages[n-1].clock >= clock {
+		return
+	}
+	m, err := s.core.marks.record(s.queue)
+	switch {
+	case err == nil:
+		s.passages = append(s.passages, passage{m, clock})
+	case !unknown(err): // a queue that has failed runs nothing more
+		s.heap.Pass(clock)
+	}
+}
+
+// maxPassages bounds the marks outstanding on a stream's own queue.
+const maxPassages = 256
+
+// noteFree marks the queue now and then, so that free pages can be given up soon
+// after the queue has passed them and not only some time after the next miss. A
+// page's worth of frees shares one mark.
+func (s *Stream) noteFree(size int64) {
+	if s.unmarked += size; s.unmarked >= s.core.info.PageSize && len(s.passages) < maxPassages {
+		s.mark(s.heap.Clock())
+	}
 }
 
 // poll makes pending blocks reusable whose marks are reached. Pages that go back

@@ -144,6 +144,10 @@ func (t *ticket) hop(mayEnter bool) {
 	if t.give != nil {
 		give := t.give
 		t.give = nil
+		if t.stage == done { // trimmed by the time the caller looks
+			t.core.giveBack(give, t.hop, mayEnter)
+			return
+		}
 		t.core.giveBack(give, nil, mayEnter)
 	}
 	if t.sweep > 0 {

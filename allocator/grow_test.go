@@ -2,6 +2,7 @@ package allocator_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,7 +82,7 @@ func TestRefusedGrowKeepsItsRoom(t *testing.T) {
 		s := newStream(t, rt)
 		b, err := s.MallocWith(ctx, 100, allocator.MallocOptions{Room: 16 * mib})
 		require.NoError(t, err)
-		if refusal == allocator.ErrLimitExceeded {
+		if errors.Is(refusal, allocator.ErrLimitExceeded) {
 			_, err = rt.SetMemoryLimit(4 * mib)
 			require.NoError(t, err)
 		} else {
@@ -112,9 +113,11 @@ func TestHitsAreMallocs(t *testing.T) {
 	b, err = b.Grow(ctx, 3*page)
 	require.NoError(t, err)
 	c, cancel := context.WithCancel(ctx)
-	dev.Hook(func(sim.Call) { cancel() })
+	returned := make(chan struct{})
+	dev.Hook(func(sim.Call) { cancel(); <-returned })
 	_, err = s.Malloc(c, 5*page)
 	dev.Hook(nil)
+	close(returned)
 	if err == nil {
 		t.Fatal("the ctx had ended")
 	}

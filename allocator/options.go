@@ -60,7 +60,7 @@ func WithZero() Option { return func(c *config) { c.Zero = true } }
 // logged and counts as nothing freed. Several hooks are asked in the order of the
 // options until enough is freed.
 func OnPressure(f func(need int64) (freed int64)) Option {
-	return func(c *config) { c.Config.OnPressure = append(c.Config.OnPressure, f) }
+	return func(c *config) { c.OnPressure = append(c.OnPressure, f) }
 }
 
 // WithReclaimOnPressure gives caches back when the device's system runs short of

@@ -48,7 +48,7 @@ func TestGrowIntoRoom(t *testing.T) {
 		require.Equal(t, first.Addr(), b.Addr())
 		require.Equal(t, size, b.Size())
 		require.Equal(t, "hello", string(b.Bytes()[:5]))
-		require.EqualValues(t, b.Capacity()+other.Capacity(), rt.ActiveMemory())
+		require.Equal(t, b.Capacity()+other.Capacity(), rt.ActiveMemory())
 		require.Equal(t, rt.ActiveMemory(), rt.PeakMemory())
 		b.Bytes()[size-1] = 1
 		identity(t, rt)
@@ -154,7 +154,7 @@ func TestStreamLimits(t *testing.T) {
 	greedy := newStream(t, rt, allocator.WithName("greedy"), allocator.WithStreamMemoryLimit(8*mib), allocator.WithTag("team-a"))
 	other := newStream(t, rt, allocator.WithName("other"))
 	require.EqualValues(t, 8*mib, greedy.MemoryLimit())
-	require.EqualValues(t, allocator.NoLimit, other.MemoryLimit())
+	require.Equal(t, allocator.NoLimit, other.MemoryLimit())
 	a := malloc(t, greedy, 6*mib)
 	_, err := greedy.Malloc(ctx, 4*mib)
 	require.ErrorIs(t, err, allocator.ErrLimitExceeded)
@@ -167,7 +167,7 @@ func TestStreamLimits(t *testing.T) {
 
 	previous, err := greedy.SetCacheLimit(2 * mib)
 	require.NoError(t, err)
-	require.EqualValues(t, allocator.NoLimit, previous)
+	require.Equal(t, allocator.NoLimit, previous)
 	require.LessOrEqual(t, greedy.CacheMemory(), int64(2*mib))
 	require.EqualValues(t, 40*mib, other.CacheMemory())
 	d := malloc(t, greedy, 6*mib)

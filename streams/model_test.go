@@ -5,8 +5,9 @@ import (
 	"sort"
 	"testing"
 
-	"github.com/metalloc/metalloc/metal"
 	"pgregory.net/rapid"
+
+	"github.com/metalloc/metalloc/metal"
 )
 
 // model drives a heap with random operations and keeps, in the plainest way,

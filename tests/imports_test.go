@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 
 // homes are the only folders that may import a foreign package directly.
 var homes = map[string][]string{
-	"github.com/asynkron/protoactor-go": {"actors"},
+	"github.com/asynkron/protoactor-go": {"actors", "tests/bench"}, // there: what a plain actor costs
 	"github.com/ebitengine/purego":      {"metal/apple", "metal/cuda"},
 	"go.uber.org/zap":                   {"actors", "allocator", "telemetry"},
 	"github.com/nlpodyssey/gopickle":    {"telemetry/torch"},

@@ -11,25 +11,6 @@ import (
 	"github.com/metalloc/metalloc/allocator/leaktest"
 )
 
-// A buffer at the place of one that was live before is not that one.
-func TestLeakAtAnOldAddress(t *testing.T) {
-	rt, _ := open(t)
-	s := stream(t, rt)
-	a, b := grab(t, s, 2<<20), grab(t, s, 2<<20)
-	f := &fakeT{}
-	leaktest.Check(f, rt)
-	require.NoError(t, a.Free())
-	require.NoError(t, b.Free())
-	big := grab(t, s, 4<<20) // merges the two
-	require.NoError(t, big.Free())
-	small := grab(t, s, 100) // gets the struct that stood for b
-	leaks := []allocator.Buffer{grab(t, s, 2<<20), grab(t, s, 2<<20)}
-	require.Equal(t, b.Addr(), leaks[1].Addr())
-	require.NoError(t, small.Free())
-	require.Contains(t, f.end(), "2 buffers still live")
-	require.NoError(t, allocator.FreeAll(leaks))
-}
-
 // A scope doesn't wait for what other streams' queues are doing.
 func TestScopeWaitsForItsOwn(t *testing.T) {
 	rt, dev := open(t)

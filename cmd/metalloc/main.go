@@ -3,6 +3,7 @@
 //	metalloc replay FILE    plays a recorded PyTorch memory history
 //	metalloc inspect FILE   shows what such a history holds
 //	metalloc devices        shows where memory can be taken from
+//	metalloc bench          measures it and its rivals
 //
 // Exit codes: 0, 1 for a failure, 2 for a command line that makes no sense. In
 // the last two cases one line on stderr says what is wrong, and nothing is
@@ -51,7 +52,7 @@ func newRoot() *cobra.Command {
 		Version: version(),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q, want replay, inspect or devices", args[0])
+				return usagef("unknown command %q, want replay, inspect, devices or bench", args[0])
 			}
 			return nil
 		},
@@ -61,7 +62,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newReplay(), newInspect(), newDevices())
+	root.AddCommand(newReplay(), newInspect(), newDevices(), newBench())
 	return root
 }
 

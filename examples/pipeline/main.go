@@ -75,7 +75,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d batches, sum of all bytes %d; the limit of %s bit %s times\n",
+	_, _ = fmt.Fprintf(out, "%d batches, sum of all bytes %d; the limit of %s bit %s times\n",
 		batches, sum, humanize.IBytes(limit), humanize.Comma(int64(p.refused)))
 	p.print(out)
 	return nil
@@ -180,10 +180,14 @@ func (p *pipeline) print(out io.Writer) {
 		if r.Name == "" {
 			continue // what no stream owns: pages on their way
 		}
-		t.AppendRow(table.Row{r.Name, r.Mallocs, r.Frees, r.Hits, humanize.IBytes(uint64(r.Active)),
-			humanize.IBytes(uint64(r.Peak)), humanize.IBytes(uint64(r.ReservedPeak))})
+		t.AppendRow(table.Row{
+			r.Name, r.Mallocs, r.Frees, r.Hits, humanize.IBytes(uint64(r.Active)),
+			humanize.IBytes(uint64(r.Peak)), humanize.IBytes(uint64(r.ReservedPeak)),
+		})
 	}
-	t.AppendFooter(table.Row{"all", s.Total.Mallocs, s.Total.Frees, s.Total.Hits, humanize.IBytes(uint64(s.Total.Active)),
-		humanize.IBytes(uint64(s.Total.Peak)), humanize.IBytes(uint64(s.Total.ReservedPeak))})
+	t.AppendFooter(table.Row{
+		"all", s.Total.Mallocs, s.Total.Frees, s.Total.Hits, humanize.IBytes(uint64(s.Total.Active)),
+		humanize.IBytes(uint64(s.Total.Peak)), humanize.IBytes(uint64(s.Total.ReservedPeak)),
+	})
 	t.Render()
 }
