@@ -15,8 +15,8 @@ import (
 func ExampleFromEnv() {
 	_ = os.Setenv("METALLOC_MEMORY_LIMIT", "256MiB")
 	_ = os.Setenv("METALLOC_CACHE_LIMIT", "25%")
-	defer os.Unsetenv("METALLOC_MEMORY_LIMIT")
-	defer os.Unsetenv("METALLOC_CACHE_LIMIT")
+	defer func() { _ = os.Unsetenv("METALLOC_MEMORY_LIMIT") }()
+	defer func() { _ = os.Unsetenv("METALLOC_CACHE_LIMIT") }()
 	dev := simulated()
 	rt, _ := allocator.Open(dev, allocator.WithMemoryLimit(1<<30), allocator.FromEnv())
 	fmt.Println(rt.MemoryLimit()>>20, rt.CacheLimit()>>20)
