@@ -124,10 +124,12 @@ func (p *pipeline) run(ctx context.Context) (sum int, err error) {
 			if !ok {
 				return nil
 			}
-			for _, x := range b.Bytes() {
-				results.Bytes()[i] += x
+			var total byte
+			for _, x := range b.Bytes() { // Bytes asks the stream each time: not in an inner loop
+				total += x
 			}
-			sum += int(results.Bytes()[i])
+			results.Bytes()[i] = total
+			sum += int(total)
 			if err := p.free(b); err != nil {
 				return err
 			}
