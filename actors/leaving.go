@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"slices"
 	"sync"
 
@@ -65,6 +66,13 @@ func (m *metalActor) vacate(r metal.Range) error {
 // drain gives back all that isn't kept, and returns how many bytes have gone
 // since the last time.
 func (m *metalActor) drain() int64 {
+	m.giveBackAll()
+	n := m.released
+	m.released = 0
+	return n
+}
+
+func (m *metalActor) giveBackAll() {
 	m.collect()
 	for _, l := range m.leaving {
 		if !l.kept {
@@ -72,9 +80,20 @@ func (m *metalActor) drain() int64 {
 		}
 	}
 	m.forget()
-	n := m.released
-	m.released = 0
-	return n
+}
+
+// taken makes a call that takes memory. If the device is full, what waits to go
+// back to it goes first; who brought that will book it.
+func (m *metalActor) taken(k deviceCall, f func() error) error {
+	err := m.timed(k, f)
+	if !errors.Is(err, ErrOutOfMemory) {
+		return err
+	}
+	before := m.released
+	if m.giveBackAll(); m.released == before {
+		return err
+	}
+	return m.timed(k, f)
 }
 
 // forget drops what has got where it was going.

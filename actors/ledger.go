@@ -30,6 +30,7 @@ type ledger struct {
 
 	growing     int64 // promised to misses under way, not yet taken from the device
 	transit     int64 // of the pool's cache: pages on their way from or to a stream
+	coming      int64 // of transit: to a stream; the rest goes back to the device
 	memoryLimit int64
 	cacheLimit  int64
 	threshold   int64 // caches are taken back before reserved grows past it
@@ -84,6 +85,7 @@ func (l *ledger) settle(r *row, f streams.Figures, c change) (excess int64) {
 		l.transit -= c.fromPool
 	}
 	r.coming += c.coming
+	l.coming += c.coming
 	own.count(c)
 	l.total.count(c)
 	excess = max(l.total.Cache-l.transit-l.cacheLimit, f.Cache-r.cacheLimit)
@@ -172,6 +174,7 @@ type verdict struct {
 	ok      bool
 	reclaim int64  // take that much back from caches first, then ask again
 	own     bool   // from the stream's own, since its own limit wants it
+	leaving int64  // there is room once that much has got back to the device
 	over    int64  // by how much reserved would pass the limit
 	whose   string // limit
 }
@@ -193,6 +196,9 @@ func (l *ledger) grow(r *row, n int64, p Policy, askedOwn, asked bool) verdict {
 	if p != Guide && own > r.memoryLimit {
 		return verdict{over: own - r.memoryLimit, whose: "stream's memory"}
 	}
+	if leaving := l.transit - l.coming; p != Guide && after > l.memoryLimit && after-leaving <= l.memoryLimit {
+		return verdict{leaving: leaving, over: after - l.memoryLimit, whose: "memory"}
+	}
 	if p != Guide && after > l.memoryLimit {
 		return verdict{over: after - l.memoryLimit, whose: "memory"}
 	}
@@ -212,6 +218,7 @@ func (l *ledger) arrived(r *row, promised, n, coming int64) {
 	l.growing -= promised
 	r.growing -= promised
 	r.coming += coming
+	l.coming += coming
 	l.transit += n
 	l.pool.Cache += n
 	l.total.Cache += n

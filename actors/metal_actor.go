@@ -116,7 +116,7 @@ func (m *metalActor) serve(t *ticket) stage {
 }
 
 func (m *metalActor) serveSegment(t *ticket) error {
-	err := m.timed(callAlloc, func() (err error) {
+	err := m.taken(callAlloc, func() (err error) {
 		t.work.segment, err = m.segmenter.Alloc(t.plan.Segment)
 		return err
 	})
@@ -154,7 +154,7 @@ func (m *metalActor) servePages(t *ticket) error {
 	m.forget()
 	for w.moved+w.created < t.plan.Missing() {
 		var h metal.Handle
-		err := m.timed(callCreate, func() (err error) {
+		err := m.taken(callCreate, func() (err error) {
 			h, err = m.pager.Create(m.core.info.PageSize)
 			return err
 		})

@@ -13,8 +13,9 @@ import (
 // relief gives caches back when the device's system runs short: half of them at
 // the first sign, all when it is critical.
 type relief struct {
-	stop  func() // nil: nothing is watched
-	going atomic.Bool
+	stop  func()       // nil: nothing is watched
+	going atomic.Bool  // caches are being given back
+	level atomic.Int32 // the worst metal.Level told since that began
 }
 
 // watchPressure starts listening to the device.
@@ -31,22 +32,40 @@ func (c *Core) watchPressure() error {
 	return err
 }
 
-// pressure is called by the device, on a goroutine of its own, and again while
-// the pressure lasts.
+// pressure is called by the device, on a goroutine of its own. What it tells
+// while caches are being given back is heeded after that.
 func (c *Core) pressure(l metal.Level) {
-	if l == metal.Normal || !c.relief.going.CompareAndSwap(false, true) {
+	r := &c.relief
+	for {
+		worst := r.level.Load()
+		if int32(l) <= worst || r.level.CompareAndSwap(worst, int32(l)) {
+			break
+		}
+	}
+	if l == metal.Normal || !r.going.CompareAndSwap(false, true) {
 		return
 	}
 	c.background(func() {
-		defer c.relief.going.Store(false)
-		need := int64(everything)
-		if l == metal.Warn {
-			need = c.ledger.read(nil).Cache / 2
+		for {
+			for l := r.level.Swap(0); l != 0; l = r.level.Swap(0) {
+				c.relieve(metal.Level(l))
+			}
+			r.going.Store(false)
+			if r.level.Load() == 0 || !r.going.CompareAndSwap(false, true) {
+				return
+			}
 		}
-		s := c.awaitSweep(c.holders(false), sweepPages, need)
-		c.log.Info("gave caches back: the system runs short of memory",
-			zap.Stringer("level", l), zap.Int64("released", s.released))
 	})
+}
+
+func (c *Core) relieve(l metal.Level) {
+	need := int64(everything)
+	if l == metal.Warn {
+		need = c.ledger.read(nil).Cache / 2
+	}
+	s := c.awaitSweep(c.holders(false), sweepPages, need)
+	c.log.Info("gave caches back: the system runs short of memory",
+		zap.Stringer("level", l), zap.Int64("released", s.released))
 }
 
 // maxPresses bounds how many rounds of asking go on at a time: a hook whose own

@@ -73,6 +73,10 @@ func (p *supervisor) promise(t *ticket) stage {
 		}
 		return promise
 	}
+	if v.leaving > 0 && v.leaving != t.leaving { // the same again: the device won't have it
+		t.leaving = v.leaving
+		return settleUp
+	}
 	t.failed = true
 	t.err = fmt.Errorf("%w: %d more bytes from the device would take reserved %d over the %s limit",
 		ErrLimitExceeded, need, v.over, v.whose)

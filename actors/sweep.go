@@ -53,6 +53,15 @@ func (c *Core) giveBack(rs runs, then func(mayEnter bool), mayEnter bool) {
 	s.hop(mayEnter)
 }
 
+// flush calls then when all that had left its stream by now is booked as back with
+// the device, whoever brought it.
+func (c *Core) flush(then func(mayEnter bool), mayEnter bool) {
+	s := &sweep{core: c, kind: sweepClear, stage: deliver, then: then}
+	s.self = s
+	c.begin()
+	s.hop(mayEnter)
+}
+
 // sweepFor sweeps the caches for a ticket that the supervisor has put off.
 func (c *Core) sweepFor(t *ticket, mayEnter bool) {
 	need, ss := t.sweep, t.sweepOver

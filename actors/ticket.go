@@ -33,6 +33,7 @@ type ticket struct {
 	swept     bool  // and altogether, since the device was full
 	pressed   bool  // the program's pressure hooks have been asked
 	again     bool  // after abort the ticket tries once more
+	leaving   int64 // bytes whose return to the device it has waited for
 	sweep     int64 // bytes to sweep from caches before the next stage
 	sweepOver []*Stream
 	failed    bool // the device work was undone, err says why
@@ -74,6 +75,7 @@ type stage uint8
 const (
 	look stage = iota
 	promise
+	settleUp // wait for what goes back to the device
 	serve
 	undo
 	book
@@ -161,6 +163,9 @@ func (t *ticket) hop(mayEnter bool) {
 		t.core.sup.send(t, mayEnter)
 	case serve, undo:
 		t.core.metal.send(t, mayEnter)
+	case settleUp:
+		t.stage = promise
+		t.core.flush(t.hop, mayEnter)
 	case wipe:
 		t.wipe(mayEnter)
 	case press:

@@ -249,6 +249,26 @@ func TestFromEnv(t *testing.T) {
 	}
 }
 
+// Pressure that rises while caches are being given back is not forgotten.
+func TestPressureRises(t *testing.T) {
+	rt, dev := openSim(t, sim.Config{}, allocator.WithReclaimOnPressure())
+	s := newStream(t, rt)
+	require.NoError(t, allocator.FreeAll([]allocator.Buffer{malloc(t, s, 8*mib), malloc(t, s, 8*mib)}))
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	dev.Hook(func(c sim.Call) {
+		if c == sim.CallRelease {
+			dev.Hook(nil)
+			close(begun)
+			<-goOn
+		}
+	})
+	dev.SetPressure(metal.Warn)
+	<-begun
+	dev.SetPressure(metal.Critical)
+	close(goOn)
+	require.Eventually(t, func() bool { return rt.ReservedMemory() == 0 }, 10*time.Second, time.Millisecond)
+}
+
 func TestReclaimOnPressure(t *testing.T) {
 	rt, dev := openSim(t, sim.Config{}, allocator.WithReclaimOnPressure())
 	s := newStream(t, rt)
