@@ -88,7 +88,7 @@ func (l *ledger) settle(r *row, f streams.Figures, c change) (excess int64) {
 	l.coming += c.coming
 	own.count(c)
 	l.total.count(c)
-	excess = max(l.total.Cache-l.transit-l.cacheLimit, f.Cache-r.cacheLimit)
+	excess = l.over(r)
 	l.mu.Unlock()
 	return excess
 }
@@ -116,9 +116,15 @@ func (l *ledger) freed(r *row, f streams.Figures) (excess int64) {
 	own.move(&l.total, &r.heap, &f)
 	own.buffers, l.total.buffers = own.buffers-1, l.total.buffers-1
 	own.frees, l.total.frees = own.frees+1, l.total.frees+1
-	excess = max(l.total.Cache-l.transit-l.cacheLimit, f.Cache-r.cacheLimit)
+	excess = l.over(r)
 	l.mu.Unlock()
 	return excess
+}
+
+// over is by how much the cache, or the stream's own, is above its limit; negative:
+// below. What is on its way does not count: it is not to be trimmed.
+func (l *ledger) over(r *row) int64 {
+	return max(l.total.Cache-l.transit-l.cacheLimit, r.heap.Cache-r.cacheLimit)
 }
 
 // payer is the account that the row's bytes are on.

@@ -86,5 +86,5 @@ func (l *ledger) limits() (memory, cache int64) {
 func (l *ledger) cacheExcess(r *row) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(0, l.total.Cache-l.transit-l.cacheLimit, r.heap.Cache-r.cacheLimit)
+	return max(0, l.over(r))
 }

@@ -39,27 +39,27 @@ const (
 // sweepOver starts a sweep over streams.
 func (c *Core) sweepOver(ss []*Stream, kind sweepKind, need int64, then func(*sweep, bool), mayEnter bool) {
 	s := &sweep{core: c, kind: kind, need: need, streams: ss}
-	s.self = s
 	s.then = func(mayEnter bool) { then(s, mayEnter) }
-	c.begin()
+	s.start(mayEnter)
+}
+
+func (s *sweep) start(mayEnter bool) {
+	s.self = s
+	s.core.begin()
 	s.hop(mayEnter)
 }
 
 // giveBack returns pages that have left their stream to the device.
 func (c *Core) giveBack(rs runs, then func(mayEnter bool), mayEnter bool) {
 	s := &sweep{core: c, stage: deliver, runs: rs, then: then}
-	s.self = s
-	c.begin()
-	s.hop(mayEnter)
+	s.start(mayEnter)
 }
 
 // flush calls then when all that had left its stream by now is booked as back with
 // the device, whoever brought it.
 func (c *Core) flush(then func(mayEnter bool), mayEnter bool) {
 	s := &sweep{core: c, kind: sweepClear, stage: deliver, then: then}
-	s.self = s
-	c.begin()
-	s.hop(mayEnter)
+	s.start(mayEnter)
 }
 
 // sweepFor sweeps the caches for a ticket that the supervisor has put off.
