@@ -111,9 +111,6 @@ func (c *Core) drain(ctx context.Context, s *Stream) error {
 		if err := c.waitMark(ctx, marks[0]); err != nil {
 			return err
 		}
-		if _, err := c.marks.reached(marks[0]); unknown(err) {
-			return err
-		}
 	}
 }
 

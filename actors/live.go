@@ -84,13 +84,7 @@ func (s *Stream) settled(ctx context.Context) error {
 		if len(marks) == 0 {
 			return nil
 		}
-		err = s.core.waitMark(ctx, marks[0])
-		if err == nil {
-			if _, e := s.core.marks.reached(marks[0]); unknown(e) {
-				err = e // and would be for ever
-			}
-		}
-		if err != nil {
+		if err := s.core.waitMark(ctx, marks[0]); err != nil {
 			return fmt.Errorf("waiting for freed memory that queued work still uses: %w", err)
 		}
 	}

@@ -32,13 +32,20 @@ func (s *Stream) Synchronize(ctx context.Context) error {
 	return nil
 }
 
-// waitMark returns when the mark is reached, its queue has failed or ctx ends.
+// waitMark returns when the mark is reached, its queue has failed or ctx ends. An
+// error is ctx's, or says that nobody can tell where the queue is.
 func (c *Core) waitMark(ctx context.Context, mark metal.Mark) error {
 	gate := c.seam.NewGate()
 	if err := c.marks.notify(mark, gate.Open); err != nil {
 		return err
 	}
-	return gate.WaitContext(ctx)
+	if err := gate.WaitContext(ctx); err != nil {
+		return err
+	}
+	if _, err := c.marks.reached(mark); unknown(err) {
+		return err // whoever asked again would be told so for ever
+	}
+	return nil
 }
 
 // Close ends the stream: Malloc gives ErrClosed from then on, what is free goes
