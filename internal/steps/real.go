@@ -1,0 +1,27 @@
+//go:build !simatomics
+
+package steps
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Simulated: built with the tag.
+const Simulated = false
+
+// The atomics are sync/atomic's.
+type (
+	Bool   = atomic.Bool
+	Int32  = atomic.Int32
+	Uint32 = atomic.Uint32
+	Int64  = atomic.Int64
+	Uint64 = atomic.Uint64
+	Mutex  = sync.Mutex
+)
+
+// Pointer is sync/atomic's.
+type Pointer[T any] = atomic.Pointer[T]
+
+// Preempt would have each step call f first; that takes the build tag.
+func Preempt(func()) {}
