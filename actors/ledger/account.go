@@ -1,0 +1,211 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	humanize "github.com/dustin/go-humanize"
+
+	"github.com/metalloc/metalloc/internal/steps"
+	"github.com/metalloc/metalloc/telemetry"
+)
+
+// Owner is whose account a row is.
+type Owner struct {
+	ID   uint64
+	Name string
+	Tag  string
+}
+
+// shared is a row's part below the mutex.
+type shared struct {
+	Owner
+	limited steps.Bool // the stream has a cache limit of its own
+
+	x      uint64 // the word while the row is held
+	given  uint64 // what it was when credit was handed out
+	isHeld bool
+	out    bool // has credit
+	inCrew bool
+	barred bool // gets no credit any more
+	closed bool
+	visits int    // to the mutex, since it got credit or others did
+	seen   uint64 // turns.count at the last
+	demand uint64 // units drawn of late
+
+	peak         int64 // without what the present book's high says
+	reservedPeak int64
+	misses       int64
+	missed       int64 // of misses, those that are no hits
+	refusals     int64
+	trims        int64
+	final        account // a closed stream's own
+
+	memoryLimit int64 // bounds the stream's own reserved
+	cacheLimit  int64
+	growing     int64 // promised to the stream's misses
+	coming      int64 // the pool's pages on their way to it
+}
+
+// Limited reports whether the stream has a cache limit of its own. From any
+// goroutine.
+func (r *Row) Limited() bool { return r.limited.Load() }
+
+// account is a row's or the pool's figures, or a sum of them.
+type account struct {
+	requested, active, peak int64
+	cache, pending, slack   int64
+	reservedPeak            int64
+	mallocs, frees          int64
+	misses, missed          int64
+	refusals, trims         int64
+}
+
+// accountOf reads the row, which stands still; l.torn is set if a free is half done.
+func (l *Ledger) accountOf(r *Row) account {
+	b := r.book()
+	blocks, requested, ok := r.outstanding()
+	l.torn = l.torn || !ok
+	a := account{
+		requested: b.requested - requested, active: r.activeNow(), peak: r.peak,
+		pending: b.pending, slack: b.slack, reservedPeak: r.reservedPeak,
+		mallocs: b.mallocs, frees: b.frees + blocks,
+		misses: r.misses, missed: r.missed, refusals: r.refusals, trims: r.trims,
+	}
+	a.cache = b.held - a.active
+	if r.present()&freshBit == 0 {
+		a.peak = max(a.peak, b.high)
+	}
+	return a
+}
+
+// add sums up bytes; count sums up counts.
+func (a *account) add(b *account) {
+	a.requested += b.requested
+	a.active += b.active
+	a.cache += b.cache
+	a.pending += b.pending
+	a.slack += b.slack
+}
+
+func (a *account) count(b *account) {
+	a.mallocs += b.mallocs
+	a.frees += b.frees
+	a.misses += b.misses
+	a.missed += b.missed
+	a.refusals += b.refusals
+	a.trims += b.trims
+}
+
+func (a *account) reserved() int64 { return a.active + a.cache + a.slack }
+
+func (a *account) export() telemetry.Figures {
+	return telemetry.Figures{
+		Requested: a.requested, Active: a.active, Peak: a.peak,
+		Cache: a.cache, Pending: a.pending, Slack: a.slack,
+		Reserved: a.reserved(), ReservedPeak: a.reservedPeak,
+		Buffers: a.mallocs - a.frees, Mallocs: a.mallocs, Frees: a.frees, Misses: a.misses,
+		Hits: a.mallocs - a.missed, Refusals: a.refusals, Trims: a.trims,
+	}
+}
+
+// Refused and Trimmed count.
+func (l *Ledger) Refused(r *Row) {
+	l.mu.Lock()
+	r.refusals++
+	l.mu.Unlock()
+}
+
+// Trimmed is explained at Refused.
+func (l *Ledger) Trimmed(r *Row) {
+	l.mu.Lock()
+	r.trims++
+	l.mu.Unlock()
+}
+
+// still calls f, under the mutex, while no account moves. If some free was half
+// done it calls f again, after the freer may have gone on.
+func (l *Ledger) still(f func()) {
+	for torn := true; torn; {
+		l.mu.Lock()
+		l.torn = false
+		l.freeze()
+		f()
+		l.thaw()
+		torn = l.torn
+		l.mu.Unlock()
+		if torn {
+			runtime.Gosched()
+		}
+	}
+}
+
+// Figures reads a stream's account.
+func (l *Ledger) Figures(r *Row) (f telemetry.Figures) {
+	l.still(func() {
+		a := r.final
+		if !r.closed {
+			a = l.accountOf(r)
+		}
+		f = a.export()
+	})
+	return f
+}
+
+// Snapshot reads everything at one instant.
+func (l *Ledger) Snapshot() (total telemetry.Figures, rows []telemetry.Stream, lim telemetry.Limits) {
+	l.still(func() {
+		if l.leased {
+			l.fold(l.out[0])
+		}
+		pool := l.poolAccount()
+		sum := account{peak: l.peak.peak, reservedPeak: l.reservedPeak}
+		sum.add(&pool)
+		sum.count(&pool)
+		rows = make([]telemetry.Stream, 0, len(l.rows)+1)
+		rows = append(rows, telemetry.Stream{Figures: pool.export(), MemoryLimit: noLimit, CacheLimit: noLimit})
+		for _, r := range l.rows {
+			a := l.accountOf(r)
+			sum.add(&a)
+			sum.count(&a)
+			rows = append(rows, telemetry.Stream{
+				ID: r.ID, Name: r.Name, Tag: r.Tag, Figures: a.export(),
+				MemoryLimit: r.memoryLimit, CacheLimit: r.cacheLimit,
+			})
+		}
+		total, lim = sum.export(), telemetry.Limits{Memory: l.memoryLimit, Cache: l.cacheLimit}
+	})
+	return total, rows, lim
+}
+
+// poolAccount is what no open stream owns.
+func (l *Ledger) poolAccount() account {
+	pool := l.buried
+	for _, r := range l.closed {
+		a := l.accountOf(r)
+		pool.add(&a)
+		pool.count(&a)
+	}
+	pool.cache += l.pool.transit
+	pool.peak, pool.reservedPeak = l.pool.peak, l.pool.reservedPeak
+	return pool
+}
+
+// Holders names the largest holders, for people.
+func (l *Ledger) Holders() string {
+	const most = 4
+	_, rows, _ := l.Snapshot()
+	slices.SortStableFunc(rows, func(a, b telemetry.Stream) int { return cmp.Compare(b.Reserved, a.Reserved) })
+	var parts []string
+	for _, r := range rows {
+		if r.Reserved == 0 || len(parts) == most {
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%q active %s + cache %s + slack %s", r.Name,
+			humanize.IBytes(uint64(r.Active)), humanize.IBytes(uint64(r.Cache)), humanize.IBytes(uint64(r.Slack))))
+	}
+	return strings.Join(parts, ", ")
+}

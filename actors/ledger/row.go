@@ -1,0 +1,191 @@
+package ledger
+
+import (
+	"github.com/metalloc/metalloc/internal/steps"
+	"github.com/metalloc/metalloc/streams"
+)
+
+// line is what a hot word gets to itself: two cache lines, since the adjacent one
+// is prefetched on amd64, and one on Apple's arm64.
+const line = 128
+
+// Row is one stream's account. Its owner is whoever holds the stream's turn; only
+// the owner calls Malloc, Free, TakenUp and Settle. The zero Row can be opened.
+//
+// Active is granted − credit, so that one compare-and-swap of the word moves
+// bytes between the stream's credit and what its callers hold. All else that the
+// owner knows is in a book: it writes the one of the two that is not the present
+// one, and the same compare-and-swap makes it so. Who has frozen the word reads
+// the present one.
+type Row struct {
+	_       [line]byte
+	word    steps.Uint64
+	granted steps.Int64 // bytes; changed under the mutex with the word frozen
+	active  int64       // the owner's: what the heap said at the last commit
+	ledger  *Ledger
+	limit   int64 // the owner's copy of cacheLimit
+	_       [line - 40]byte
+
+	books [2]book
+
+	// What other goroutines have freed. The freer counts it in left before it
+	// gives the credit, the owner in its book when it takes the blocks up.
+	left     steps.Uint64
+	inflight steps.Uint64 // freers between the two, in the lower half; the upper counts them all
+	_        [line - 16]byte
+
+	shared
+}
+
+// book is what a stream's owner publishes, bytes and counts.
+type book struct {
+	requested int64
+	held      int64 // active and cache, blocks left by others and not taken up included
+	pending   int64
+	slack     int64
+	mallocs   int64
+	frees     int64
+	high      int64  // highest active after a malloc since the word was fresh
+	taken     uint64 // of left
+}
+
+// Left counts blocks in the upper 16 bits and requested bytes in the lower 48, as
+// sums modulo 2^64: the difference of two is right as long as no more than that
+// are outstanding.
+const oneLeft = uint64(1) << 48
+
+// write makes b the book that follows old.
+func (b *book) write(old *book, f *streams.Figures) {
+	b.requested = f.Requested
+	b.held = f.Active + f.Cache
+	b.pending = f.Pending
+	b.slack = f.Slack
+	b.mallocs = old.mallocs
+	b.frees = old.frees
+	b.high = old.high
+	b.taken = old.taken
+}
+
+// Malloc books a malloc of n bytes (a multiple of 512) that was served from what
+// the heap held; f are the heap's figures after it.
+func (r *Row) Malloc(f *streams.Figures, n int64) {
+	u := units(n)
+	for {
+		x := r.word.Load()
+		if x&frozenBit != 0 || credit(x) < u {
+			r.ledger.Settle(r, f, Change{Mallocs: 1})
+			return
+		}
+		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
+		next.write(old, f)
+		next.mallocs++
+		active := r.granted.Load() - bytes(credit(x)-u)
+		if x&freshBit != 0 || active > old.high {
+			next.high = active
+		}
+		if r.word.CompareAndSwap(x, ((x-u)^slotBit)&^freshBit+r.version()) {
+			r.active = f.Active
+			return
+		}
+	}
+}
+
+// Free books the owner's free of n bytes. It returns by how much the cache, or the
+// stream's own, is above its limit; negative or 0: not.
+func (r *Row) Free(f *streams.Figures, n int64) (excess int64) {
+	u := units(n)
+	for {
+		x := r.word.Load()
+		if x&frozenBit != 0 || creditMask-credit(x) < u {
+			return r.ledger.Settle(r, f, Change{Frees: 1})
+		}
+		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
+		next.write(old, f)
+		next.frees++
+		if r.word.CompareAndSwap(x, (x+u)^slotBit+r.version()) {
+			r.active = f.Active
+			return f.Cache - r.limit // a row has credit only while the cache's limit is far
+		}
+	}
+}
+
+// TakenUp books that the owner has freed blocks that others had left (see Leave).
+func (r *Row) TakenUp(f *streams.Figures, t Taken) (excess int64) {
+	for {
+		x := r.word.Load()
+		if x&frozenBit != 0 {
+			return r.ledger.Settle(r, f, Change{Taken: t})
+		}
+		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
+		next.write(old, f)
+		next.frees += t.Blocks
+		next.taken += t.packed()
+		if r.word.CompareAndSwap(x, x^slotBit+r.version()) {
+			r.active = f.Active
+			return f.Cache - r.limit
+		}
+	}
+}
+
+// Taken is what the owner has taken up of what others had left.
+type Taken struct {
+	Blocks    int64
+	Bytes     int64 // as the blocks count in active
+	Requested int64
+}
+
+func (t Taken) packed() uint64 { return uint64(t.Blocks)*oneLeft + uint64(t.Requested) }
+
+// Leave books, on any goroutine, the free of a block of n bytes that is left for
+// the owner: from here on it isn't active any more. The block must not reach the
+// owner before Leave has returned.
+func (r *Row) Leave(n, requested int64) {
+	for !r.tryLeave(n, requested) {
+		if r.ledger.leave(r, n, requested) {
+			return
+		}
+	}
+}
+
+func (r *Row) tryLeave(n, requested int64) bool {
+	u, packed := units(n), oneLeft+uint64(requested)
+	r.inflight.Add(1<<32 + 1)
+	r.left.Add(packed)
+	for {
+		x := r.word.Load()
+		if x&frozenBit != 0 || creditMask-credit(x) < u {
+			r.left.Add(-packed)
+			r.inflight.Add(^uint64(0))
+			return false
+		}
+		if r.word.CompareAndSwap(x, x+u+r.version()) {
+			r.inflight.Add(^uint64(0))
+			return true
+		}
+	}
+}
+
+// outstanding is what others have left and the owner not taken up; the row stands
+// still. False: a free is half done, and the caller must let go and try again.
+func (r *Row) outstanding() (blocks, requested int64, ok bool) {
+	before := r.inflight.Load()
+	left := r.left.Load() - r.book().taken
+	ok = uint32(before) == 0 && r.inflight.Load() == before
+	return int64(left / oneLeft), int64(left & (oneLeft - 1)), ok
+}
+
+// Active is what the stream's callers hold, bytes, at one instant of the call.
+// From any goroutine.
+func (r *Row) Active() int64 {
+	for range glances {
+		x := r.word.Load()
+		granted := r.granted.Load()
+		if x&frozenBit == 0 && r.word.Load() == x {
+			return granted - bytes(credit(x))
+		}
+	}
+	l := r.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return r.activeNow()
+}
