@@ -23,7 +23,10 @@ func (c *Core) retire(s *Stream) {
 		return
 	}
 	c.onMetal(func(*call) { c.metal.spare = append(c.metal.spare, ranges...) })
-	k := c.newCall(func(k *call) { delete(k.at.core.sup.streams, k.stream.id) })
+	k := c.newCall(func(k *call) {
+		delete(k.at.core.sup.streams, k.stream.id)
+		k.at.core.ledger.Forget(&k.stream.row)
+	})
 	defer c.freeCall(k)
 	k.stream = s
 	c.sup.do(k)
@@ -130,7 +133,7 @@ func (c *Core) release(ctx context.Context) error {
 	left := c.holders(true)
 	k := c.onMetal(func(k *call) {
 		m := &k.at.core.metal
-		k.at.core.ledger.left(m.drain())
+		k.at.core.ledger.Left(m.drain())
 		k.err = m.unreserveAll()
 	})
 	if err := c.quiet(ctx); err != nil { // log entries of that

@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/eventstream"
 	"go.uber.org/zap"
 
+	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/actors/turn"
 	"github.com/metalloc/metalloc/internal/seam"
 	"github.com/metalloc/metalloc/metal"
@@ -57,7 +58,7 @@ type Core struct {
 	dispatcher *turn.Dispatcher
 	deadSub    *eventstream.Subscription
 
-	ledger ledger
+	ledger *ledger.Ledger
 	sup    supervisor
 	metal  metalActor
 	relief relief
@@ -112,8 +113,9 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 	c.marks = newMarks(dev)
 	c.idle, c.closeTurn = c.seam.NewGate(), c.seam.NewGate()
 	c.closeTurn.Open()
-	c.ledger.setMemoryLimit(mem, reclaimThreshold(info, mem))
-	c.ledger.setCacheLimit(cache)
+	c.ledger = ledger.New()
+	c.ledger.SetMemoryLimit(mem, reclaimThreshold(info, mem))
+	c.ledger.SetCacheLimit(cache)
 	if c.sys == nil {
 		c.sys, c.ownSystem = NewSystem(c.log), true
 	}
@@ -177,8 +179,8 @@ func (c *Core) quiet(ctx context.Context) error {
 
 // fail describes an operation that went wrong.
 func (c *Core) fail(op string, s *Stream, size int64, err error, holders bool) error {
-	f := c.ledger.read(nil)
-	limit, _ := c.ledger.limits()
+	f := c.ledger.Totals()
+	limit, _ := c.ledger.Limits()
 	e := &AllocError{
 		Op: op, Device: c.info.Name, Requested: size,
 		Active: f.Active, Cache: f.Cache, Limit: limit, Err: err,
@@ -187,7 +189,7 @@ func (c *Core) fail(op string, s *Stream, size int64, err error, holders bool) e
 		e.Stream = s.name
 	}
 	if holders {
-		e.Holders = c.ledger.holders()
+		e.Holders = c.ledger.Holders()
 	}
 	return e
 }

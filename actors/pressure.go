@@ -61,7 +61,7 @@ func (c *Core) pressure(l metal.Level) {
 func (c *Core) relieve(l metal.Level) {
 	need := int64(everything)
 	if l == metal.Warn {
-		need = c.ledger.read(nil).Cache / 2
+		need = c.ledger.Totals().Cache / 2
 	}
 	s := c.awaitSweep(c.holders(false), sweepPages, need)
 	c.log.Info("gave caches back: the system runs short of memory",

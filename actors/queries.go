@@ -9,13 +9,13 @@ import (
 // The runtime's queries and limits as methods; each is the message of the same
 // name, handled by the same code.
 
-// figure reads totals in the supervisor's turn.
-func (c *Core) figures() figures {
-	k := c.newCall(func(k *call) { k.figs = k.at.core.ledger.read(nil) })
+// figure has the supervisor answer with one figure, in its turn.
+func (c *Core) figure(f func(*call)) int64 {
+	k := c.newCall(f)
 	c.sup.do(k)
-	f := k.figs
+	n := k.result
 	c.freeCall(k)
-	return f
+	return n
 }
 
 // SupervisorPID is the supervisor's actor.
@@ -24,41 +24,42 @@ func (c *Core) SupervisorPID() *PID { return c.sup.pid }
 // ActiveMemory is the bytes in live buffers now. Like every query it is a
 // message to the supervisor, true at one instant between call and return, and
 // never waits for a device.
-func (c *Core) ActiveMemory() int64 { return c.figures().Active }
+func (c *Core) ActiveMemory() int64 {
+	return c.figure(func(k *call) { k.result = k.at.core.ledger.Active() })
+}
 
 // PeakMemory is the highest ActiveMemory since start or ResetPeakMemory.
-func (c *Core) PeakMemory() int64 { return c.figures().Peak }
+func (c *Core) PeakMemory() int64 {
+	return c.figure(func(k *call) { k.result = k.at.core.ledger.Totals().Peak })
+}
 
 // CacheMemory is the bytes freed and kept for reuse.
-func (c *Core) CacheMemory() int64 { return c.figures().Cache }
+func (c *Core) CacheMemory() int64 {
+	return c.figure(func(k *call) { k.result = k.at.core.ledger.Totals().Cache })
+}
 
 // ReservedMemory is the bytes taken from the device.
-func (c *Core) ReservedMemory() int64 { return c.figures().Reserved }
+func (c *Core) ReservedMemory() int64 {
+	return c.figure(func(k *call) { k.result = k.at.core.ledger.Totals().Reserved })
+}
 
 // MemoryLimit is the memory limit in force, bytes.
 func (c *Core) MemoryLimit() int64 {
-	return c.limit(func(k *call) { k.result, _ = k.at.core.ledger.limits() })
+	return c.figure(func(k *call) { k.result, _ = k.at.core.ledger.Limits() })
 }
 
 // CacheLimit is the cache limit in force, bytes.
 func (c *Core) CacheLimit() int64 {
-	return c.limit(func(k *call) { _, k.result = k.at.core.ledger.limits() })
+	return c.figure(func(k *call) { _, k.result = k.at.core.ledger.Limits() })
 }
 
 // WiredLimit is the wired limit in force, bytes.
 func (c *Core) WiredLimit() int64 { return c.metal.wiring.limit.Load() }
 
-func (c *Core) limit(f func(*call)) int64 {
-	k := c.newCall(f)
-	defer c.freeCall(k)
-	c.sup.do(k)
-	return k.result
-}
-
 // ResetPeakMemory sets the peak to 0; it follows active from the next malloc on.
 // Streams keep their own peaks.
 func (c *Core) ResetPeakMemory() {
-	k := c.newCall(func(k *call) { k.at.core.ledger.resetPeak(nil) })
+	k := c.newCall(func(k *call) { k.at.core.ledger.ResetPeak() })
 	c.sup.do(k)
 	c.freeCall(k)
 }
@@ -74,7 +75,7 @@ func (c *Core) Snapshot() telemetry.Snapshot {
 
 // picture is taken in the supervisor's turn.
 func (c *Core) picture() (s telemetry.Snapshot) {
-	s.Total, s.Streams, s.Limits = c.ledger.snapshot()
+	s.Total, s.Streams, s.Limits = c.ledger.Snapshot()
 	s.Limits.Wired = c.metal.wiring.limit.Load()
 	s.Device = c.metal.telemetry()
 	return s
@@ -118,8 +119,8 @@ func (c *Core) holders(all bool) []*Stream {
 
 // warnOver tells when a lowered memory limit can't be kept yet.
 func (c *Core) warnOver() {
-	limit, _ := c.ledger.limits()
-	if f := c.ledger.read(nil); f.Reserved > limit {
+	limit, _ := c.ledger.Limits()
+	if f := c.ledger.Totals(); f.Reserved > limit {
 		c.log.Warn("reserved is over the memory limit: what is in use can't be given back",
 			zap.Int64("reserved", f.Reserved), zap.Int64("limit", limit), zap.Int64("active", f.Active))
 	}
@@ -129,20 +130,20 @@ func (p *supervisor) setMemoryLimit(n int64) (previous, over int64, err error) {
 	i := p.core.info
 	n, err = resolve("memory limit", n, defaultMemoryLimit(i))
 	if err != nil {
-		previous, _ = p.core.ledger.limits()
+		previous, _ = p.core.ledger.Limits()
 		return previous, 0, err
 	}
-	previous, over = p.core.ledger.setMemoryLimit(n, reclaimThreshold(i, n))
+	previous, over = p.core.ledger.SetMemoryLimit(n, reclaimThreshold(i, n))
 	return previous, over, nil
 }
 
 func (p *supervisor) setCacheLimit(n int64) (previous, over int64, err error) {
-	memory, previous := p.core.ledger.limits()
+	memory, previous := p.core.ledger.Limits()
 	n, err = resolve("cache limit", n, memory)
 	if err != nil {
 		return previous, 0, err
 	}
-	previous, over = p.core.ledger.setCacheLimit(n)
+	previous, over = p.core.ledger.SetCacheLimit(n)
 	return previous, over, nil
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/metalloc/metalloc/actors/ledger"
+
 	"github.com/metalloc/metalloc/actors/turn"
 )
 
@@ -33,7 +35,7 @@ func (a *streamActor) Receive(ctx actor.Context) {
 	case Snapshot:
 		respond(ctx, SnapshotReply{Snapshot: s.core.picture()})
 	default:
-		receiveQuery(ctx, m, s.core, s.row)
+		receiveQuery(ctx, m, s.core.ledger, &s.row)
 	}
 }
 
@@ -113,10 +115,10 @@ func (a *supervisorActor) Receive(ctx actor.Context) {
 	case *actor.Stopped:
 		p.stopped()
 	case MemoryLimit:
-		n, _ := c.ledger.limits()
+		n, _ := c.ledger.Limits()
 		respond(ctx, MemoryReply{Bytes: n})
 	case CacheLimit:
-		_, n := c.ledger.limits()
+		_, n := c.ledger.Limits()
 		respond(ctx, MemoryReply{Bytes: n})
 	case WiredLimit:
 		respond(ctx, MemoryReply{Bytes: c.metal.wiring.limit.Load()})
@@ -137,7 +139,7 @@ func (a *supervisorActor) Receive(ctx actor.Context) {
 	case Snapshot:
 		respond(ctx, SnapshotReply{Snapshot: c.picture()})
 	default:
-		receiveQuery(ctx, m, c, nil)
+		receiveQuery(ctx, m, c.ledger, nil)
 	}
 }
 
@@ -163,18 +165,28 @@ func (c *Core) receiveClear(ctx actor.Context, ss []*Stream) {
 
 // receiveQuery answers what streams and supervisor are asked alike; r is the
 // stream's row, nil for the totals. Messages of protoactor itself end here too.
-func receiveQuery(ctx actor.Context, m any, c *Core, r *row) {
+func receiveQuery(ctx actor.Context, m any, l *ledger.Ledger, r *ledger.Row) {
+	read := func() ledger.Totals {
+		if r == nil {
+			return l.Totals()
+		}
+		return l.TotalsOf(r)
+	}
 	switch m.(type) {
 	case ActiveMemory:
-		respond(ctx, MemoryReply{Bytes: c.ledger.read(r).Active})
+		respond(ctx, MemoryReply{Bytes: read().Active})
 	case PeakMemory:
-		respond(ctx, MemoryReply{Bytes: c.ledger.read(r).Peak})
+		respond(ctx, MemoryReply{Bytes: read().Peak})
 	case CacheMemory:
-		respond(ctx, MemoryReply{Bytes: c.ledger.read(r).Cache})
+		respond(ctx, MemoryReply{Bytes: read().Cache})
 	case ReservedMemory:
-		respond(ctx, MemoryReply{Bytes: c.ledger.read(r).Reserved})
+		respond(ctx, MemoryReply{Bytes: read().Reserved})
 	case ResetPeakMemory:
-		c.ledger.resetPeak(r)
+		if r == nil {
+			l.ResetPeak()
+		} else {
+			l.ResetPeakOf(r)
+		}
 		respond(ctx, ResetPeakReply{})
 	default: // a nil pointer, or sent to the wrong kind of actor
 		if r := failure(ctx.Message(), ErrBadMessage); r != nil {

@@ -167,7 +167,6 @@ type call struct {
 	buf    Buffer
 	n      int64
 	result int64
-	figs   figures
 	runs   runs
 	err    error
 }

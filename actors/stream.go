@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/streams"
 )
@@ -16,7 +17,7 @@ type Stream struct {
 	name  string
 	tag   string
 	queue metal.Queue // the driver's; 0: none, its marks are reached at once
-	row   *row
+	row   ledger.Row
 
 	// The turn's.
 	heap     *streams.Heap
@@ -63,20 +64,20 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 	s.heap = streams.New(streams.Config{
 		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer,
 	})
-	s.row = &row{id: s.id, name: s.name, tag: s.tag, memoryLimit: NoLimit, cacheLimit: NoLimit}
+	limits := StreamLimits{NoLimit, NoLimit}
 	if l := cfg.Limits; l != nil {
 		var err error
-		if s.row.memoryLimit, err = resolve("stream's memory limit", l.Memory, NoLimit); err != nil {
+		if limits.Memory, err = resolve("stream's memory limit", l.Memory, NoLimit); err != nil {
 			return nil, err
 		}
-		if s.row.cacheLimit, err = resolve("stream's cache limit", l.Cache, NoLimit); err != nil {
+		if limits.Cache, err = resolve("stream's cache limit", l.Cache, NoLimit); err != nil {
 			return nil, err
 		}
 	}
 	s.init(c)
 	c.begin() // Close must not meet a stream that is admitted but not spawned
 	defer c.end()
-	call := c.newCall(func(k *call) { k.err = k.stream.core.sup.admit(k.stream) })
+	call := c.newCall(func(k *call) { k.err = c.sup.admit(k.stream, limits) })
 	defer c.freeCall(call)
 	call.stream = s
 	c.sup.do(call)
@@ -140,7 +141,8 @@ func (s *Stream) mallocInTurn(size, rounded int64) (b Buffer, t *ticket, err err
 		err = s.refusal()
 	} else if blk := s.heap.Malloc(rounded, size); blk != nil {
 		s.takenOne = blk
-		s.core.ledger.hit(s.row, s.heap.Figures())
+		f := s.heap.Figures()
+		s.row.Malloc(&f, rounded)
 		b = Buffer{s: s, blk: blk, gen: blk.Gen(), addr: blk.Addr(), size: size}
 		s.takenOne = nil
 	} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/metal"
 )
 
@@ -91,21 +92,29 @@ func (s *Stream) refuse() {
 
 // ActiveMemory is the bytes in the stream's live buffers now. Like every query
 // it never waits for a device.
-func (s *Stream) ActiveMemory() int64 { return s.figures().Active }
+func (s *Stream) ActiveMemory() int64 {
+	return s.figure(func(k *call) { k.result = k.stream.totals().Active })
+}
 
 // PeakMemory is the highest ActiveMemory since start or ResetPeakMemory.
-func (s *Stream) PeakMemory() int64 { return s.figures().Peak }
+func (s *Stream) PeakMemory() int64 {
+	return s.figure(func(k *call) { k.result = k.stream.totals().Peak })
+}
 
 // CacheMemory is the bytes that the stream keeps for reuse.
-func (s *Stream) CacheMemory() int64 { return s.figures().Cache }
+func (s *Stream) CacheMemory() int64 {
+	return s.figure(func(k *call) { k.result = k.stream.totals().Cache })
+}
 
 // ReservedMemory is the bytes that the stream holds of the device.
-func (s *Stream) ReservedMemory() int64 { return s.figures().Reserved }
+func (s *Stream) ReservedMemory() int64 {
+	return s.figure(func(k *call) { k.result = k.stream.totals().Reserved })
+}
 
 // ResetPeakMemory sets the stream's peak to 0; it follows active from the next
 // malloc on.
 func (s *Stream) ResetPeakMemory() {
-	c := s.core.newCall(func(c *call) { c.stream.core.ledger.resetPeak(c.stream.row) })
+	c := s.core.newCall(func(c *call) { c.stream.core.ledger.ResetPeakOf(&c.stream.row) })
 	c.stream = s
 	s.do(c)
 	s.core.freeCall(c)
@@ -126,7 +135,7 @@ func (s *Stream) CacheLimit() int64 { return s.limit(true) }
 
 func (s *Stream) limit(cache bool) int64 {
 	c := s.core.newCall(func(c *call) {
-		memory, cached := s.core.ledger.streamLimits(s.row)
+		memory, cached := s.core.ledger.LimitsOf(&s.row)
 		if c.result = memory; cache {
 			c.result = cached
 		}
@@ -156,7 +165,11 @@ func (s *Stream) setLimit(what string, n int64, cache bool, kind sweepKind) (pre
 		return s.limit(cache), err
 	}
 	c := s.core.newCall(func(c *call) {
-		c.result, c.n = s.core.ledger.setStreamLimit(s.row, n, cache)
+		if cache {
+			c.result, c.n = s.core.ledger.SetCacheLimitOf(&s.row, n)
+		} else {
+			c.result, c.n = s.core.ledger.SetMemoryLimitOf(&s.row, n)
+		}
 	})
 	s.do(c)
 	previous, over, err := c.result, c.n, c.err
@@ -167,11 +180,14 @@ func (s *Stream) setLimit(what string, n int64, cache bool, kind sweepKind) (pre
 	return previous, err
 }
 
-func (s *Stream) figures() figures {
-	c := s.core.newCall(func(c *call) { c.figs = c.stream.core.ledger.read(c.stream.row) })
-	c.stream = s
-	s.do(c)
-	f := c.figs
-	s.core.freeCall(c)
-	return f
+// figure has the stream answer with one figure, in its turn.
+func (s *Stream) figure(f func(*call)) int64 {
+	k := s.core.newCall(f)
+	k.stream = s
+	s.do(k)
+	n := k.result
+	s.core.freeCall(k)
+	return n
 }
+
+func (s *Stream) totals() ledger.Totals { return s.core.ledger.TotalsOf(&s.row) }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/actors/turn"
 	"github.com/metalloc/metalloc/metal/sim"
 )
@@ -40,14 +41,14 @@ func TestTakenBlockReturnsAfterPanic(t *testing.T) {
 	require.NoError(t, err)
 	err = inTurn(s, func() {
 		s.takenOne = s.heap.Malloc(2048, 2000)
-		s.settle(change{})
+		s.settle(ledger.Change{})
 		panic("boom")
 	})
 	var pe *turn.PanicError
 	require.ErrorAs(t, err, &pe)
 	require.EqualValues(t, 1024, s.ActiveMemory()) // comes after the restart
 	require.EqualValues(t, 1024, c.ActiveMemory())
-	addsUp(t, &c.ledger, true)
+	require.NoError(t, c.ledger.Check(true))
 	require.NoError(t, b.Free())
 	require.Zero(t, c.ActiveMemory())
 	require.NoError(t, inTurn(s, func() { require.NoError(t, s.heap.Check()) }))
@@ -72,5 +73,5 @@ func TestFailedStream(t *testing.T) {
 	require.NoError(t, d.Free())
 	require.NoError(t, b.Free())
 	require.NoError(t, s.Close(context.Background()))
-	addsUp(t, &c.ledger, true)
+	require.NoError(t, c.ledger.Check(true))
 }

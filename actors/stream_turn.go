@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/streams"
 )
@@ -19,14 +20,15 @@ type passage struct {
 }
 
 // settle books the heap's figures; moved bytes have left the heap for the pool.
-func (s *Stream) settle(c change) (excess int64) {
-	return s.core.ledger.settle(s.row, s.heap.Figures(), c)
+func (s *Stream) settle(c ledger.Change) (excess int64) {
+	f := s.heap.Figures()
+	return s.core.ledger.Settle(&s.row, &f, c)
 }
 
 // leave passes pages that the heap has given up to the metal actor, which gets to
 // them when it is asked next, and books them.
 func (s *Stream) leave(rs runs, kept bool) []*leaving {
-	s.settle(change{fromPool: -streams.SizeOf(rs)})
+	s.settle(ledger.Change{FromPool: -streams.SizeOf(rs)})
 	return s.core.metal.leave(rs, kept)
 }
 
@@ -42,8 +44,10 @@ func (s *Stream) takeBack(b Buffer) (runs, error) {
 		return nil, err
 	}
 	delete(s.sites, b.blk)
+	size := b.blk.Size()
 	s.heap.FreeBehind(b.blk, marks)
-	excess := s.core.ledger.freed(s.row, s.heap.Figures())
+	f := s.heap.Figures()
+	excess := s.row.Free(&f, size)
 	if s.queue != 0 && s.core.marks != nil {
 		s.noteFree(b.blk.Size())
 	}
@@ -161,7 +165,7 @@ func (s *Stream) trim(n int64) runs {
 	s.pass()
 	rs := s.heap.ReduceCache(n)
 	s.leave(rs, false)
-	s.settle(change{trims: 1})
+	s.core.ledger.Trimmed(&s.row)
 	s.watch()
 	return rs
 }
@@ -180,7 +184,7 @@ func (s *Stream) surrender() runs {
 func (s *Stream) retire() runs {
 	s.shut, s.closed = true, true
 	rs := append(s.poll(), s.surrender()...)
-	s.core.ledger.close(s.row)
+	s.core.ledger.Close(&s.row)
 	return rs
 }
 
@@ -201,7 +205,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 	}
 	after := s.heap.Figures().Cache
 	s.leave(taken, false)
-	s.settle(change{trims: 1})
+	s.core.ledger.Trimmed(&s.row)
 	if kind != sweepPages {
 		s.watch()
 	}
@@ -211,7 +215,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 // watch has the stream polled when a mark is reached that memory to be given
 // back waits for.
 func (s *Stream) watch() {
-	if s.core.marks == nil || s.core.ledger.cacheExcess(s.row) == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
+	if s.core.marks == nil || s.core.ledger.CacheExcess(&s.row) == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
 		return
 	}
 	for _, m := range s.waits() {
@@ -263,7 +267,7 @@ func (p *polling) step() {
 		s.leave(rs, false)
 		p.give = append(p.give, rs...)
 	}
-	if excess := s.core.ledger.cacheExcess(s.row); excess > 0 {
+	if excess := s.core.ledger.CacheExcess(&s.row); excess > 0 {
 		p.give = append(p.give, s.trim(excess)...)
 	}
 	s.watch()
@@ -298,5 +302,5 @@ func (s *Stream) restarted() {
 		s.broken = fmt.Errorf("state broken by a panic: %w", err)
 		s.core.log.Error("stream failed", zap.String("stream", s.name), zap.Error(err))
 	}
-	s.settle(change{})
+	s.settle(ledger.Change{})
 }

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+
+	"github.com/metalloc/metalloc/actors/ledger"
 )
 
 // supervisor owns what is global: the ledger's totals, the limits, the list of
@@ -21,37 +24,32 @@ func (p *supervisor) start(c *Core) {
 }
 
 // admit adds a stream that is about to be opened.
-func (p *supervisor) admit(s *Stream) error {
+func (p *supervisor) admit(s *Stream, l StreamLimits) error {
 	if p.core.closing.Load() {
 		return fmt.Errorf("new stream %q: %w", s.name, ErrClosed)
 	}
 	p.streams[s.id] = s
-	p.core.ledger.open(s.row)
+	p.core.ledger.Open(&s.row, ledger.Owner{ID: s.id, Name: s.name, Tag: s.tag})
+	p.core.ledger.SetMemoryLimitOf(&s.row, l.Memory)
+	p.core.ledger.SetCacheLimitOf(&s.row, l.Cache)
 	return nil
 }
 
 // byCache lists the streams, the largest cache first; streams without cache are
 // left out unless all is set.
 func (p *supervisor) byCache(all bool) []*Stream {
-	type holding struct {
-		s     *Stream
-		cache int64
+	ss := slices.SortedFunc(maps.Values(p.streams), func(a, b *Stream) int { return cmp.Compare(a.id, b.id) })
+	rows := make([]*ledger.Row, len(ss))
+	for i, s := range ss {
+		rows[i] = &s.row
 	}
-	var hs []holding
-	l := &p.core.ledger
-	l.mu.Lock()
-	for _, s := range p.streams {
-		if n := s.row.heap.Cache; n > 0 || all {
-			hs = append(hs, holding{s, n})
-		}
+	cached := map[*Stream]int64{}
+	for i, n := range p.core.ledger.Cached(rows) {
+		cached[ss[i]] = n
 	}
-	l.mu.Unlock()
-	slices.SortFunc(hs, func(a, b holding) int {
-		return cmp.Or(cmp.Compare(b.cache, a.cache), cmp.Compare(a.s.id, b.s.id))
-	})
-	ss := make([]*Stream, len(hs))
-	for i, h := range hs {
-		ss[i] = h.s
+	slices.SortStableFunc(ss, func(a, b *Stream) int { return cmp.Compare(cached[b], cached[a]) })
+	if !all {
+		ss = slices.DeleteFunc(ss, func(s *Stream) bool { return cached[s] <= 0 })
 	}
 	return ss
 }
@@ -59,44 +57,44 @@ func (p *supervisor) byCache(all bool) []*Stream {
 // promise is a ticket's second stage: may the process grow?
 func (p *supervisor) promise(t *ticket) stage {
 	need := t.plan.Missing() - t.work.moved
-	v := p.core.ledger.grow(t.stream.row, need, p.core.policy, t.askedOwn, t.asked)
+	v := p.core.ledger.Grow(&t.stream.row, need, p.core.policy == Guide, t.askedOwn, t.asked)
 	switch {
-	case v.ok:
+	case v.OK:
 		t.promised = need
 		return serve
-	case v.reclaim > 0:
-		t.sweep = v.reclaim
-		if v.own {
+	case v.Reclaim > 0:
+		t.sweep = v.Reclaim
+		if v.Own {
 			t.askedOwn, t.sweepOver = true, []*Stream{t.stream}
 		} else {
 			t.asked, t.sweepOver = true, p.byCache(false)
 		}
 		return promise
 	}
-	if v.leaving > 0 && v.leaving != t.leaving { // the same again: the device won't have it
-		t.leaving = v.leaving
+	if v.Leaving > 0 && v.Leaving != t.leaving { // the same again: the device won't have it
+		t.leaving = v.Leaving
 		return settleUp
 	}
 	t.failed = true
 	t.err = fmt.Errorf("%w: %d more bytes from the device would take reserved %d over the %s limit",
-		ErrLimitExceeded, need, v.over, v.whose)
+		ErrLimitExceeded, need, v.Over, v.Whose)
 	return undo
 }
 
 // book enters what the metal actor has done. When the device was full, the
 // caches are swept and the ticket tries once more.
 func (p *supervisor) book(t *ticket) stage {
-	l := &p.core.ledger
+	l := p.core.ledger
 	coming := t.work.created
 	if t.failed {
 		coming = -t.work.moved
 	}
-	l.arrived(t.stream.row, t.promised, t.work.created, coming)
+	l.Arrived(&t.stream.row, t.promised, t.work.created, coming)
 	t.promised = 0
 	if !t.failed {
 		return commit
 	}
-	l.left(t.work.released)
+	l.Left(t.work.released)
 	if errors.Is(t.err, ErrOutOfMemory) && !t.swept {
 		t.askedOwn, t.asked, t.swept, t.again = true, true, true, true
 		t.sweep, t.sweepOver = everything, p.byCache(false)

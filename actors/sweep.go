@@ -105,7 +105,7 @@ func (s *sweep) step() {
 		s.released = s.core.metal.drain()
 	case tell:
 		s.stage = swept
-		s.core.ledger.left(s.released)
+		s.core.ledger.Left(s.released)
 	}
 }
 

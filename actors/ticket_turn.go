@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/streams"
 )
@@ -42,7 +43,7 @@ func (s *Stream) look(t *ticket) stage {
 	s.plans++
 	t.work.moved = streams.SizeOf(plan.Moves)
 	t.work.moves = s.leave(plan.Moves, true)
-	s.settle(change{coming: t.work.moved})
+	s.settle(ledger.Change{Coming: t.work.moved})
 	if plan.Reserve == 0 { // here, since the segment is the turn's
 		t.work.spans = plan.Spans(metal.Range{})
 	}
@@ -102,7 +103,7 @@ func (s *Stream) planGrow(t *ticket, size, rounded int64) (*streams.Plan, error)
 		return nil, fmt.Errorf("size %d: %w: the buffer has grown to %d", size, ErrInvalidSize, blk.Requested())
 	case rounded == blk.Size():
 		s.heap.Resize(blk, size)
-		s.settle(change{})
+		s.settle(ledger.Change{})
 		s.deliver(t, []*streams.Block{blk})
 		return nil, nil
 	case s.growing[blk]:
@@ -129,7 +130,7 @@ func (s *Stream) commit(t *ticket) stage {
 	plan.Enter(t.work.rng, t.work.handles)
 	t.entered = append(t.entered, plan)
 	arrived := t.work.moved + t.work.created
-	s.settle(change{fromPool: arrived, coming: -arrived})
+	s.settle(ledger.Change{FromPool: arrived, Coming: -arrived})
 	t.work = work{}
 	switch {
 	case len(t.entered) < len(t.sizes):
@@ -166,10 +167,10 @@ func (s *Stream) handAll(t *ticket) stage {
 func (s *Stream) grown(t *ticket, blks []*streams.Block) stage {
 	delete(s.growing, t.grow.blk)
 	if len(blks) == 0 { // it was freed meanwhile: what it grew by is cache
-		s.excess(t, change{misses: misses(t)})
+		s.excess(t, ledger.Change{Misses: misses(t)})
 		return s.answer(t, ErrDoubleFree)
 	}
-	s.settle(change{misses: misses(t), grew: true})
+	s.settle(ledger.Change{Misses: misses(t), Grew: true})
 	s.deliver(t, blks)
 	return done
 }
@@ -185,7 +186,7 @@ func misses(t *ticket) int64 {
 // go to the cache.
 func (s *Stream) handOver(t *ticket, blks []*streams.Block) stage {
 	s.taken = blks
-	c := change{mallocs: int64(len(blks)), misses: misses(t)}
+	c := ledger.Change{Mallocs: int64(len(blks)), Misses: misses(t)}
 	if s.closed {
 		s.answer(t, ErrClosed)
 	}
@@ -193,7 +194,7 @@ func (s *Stream) handOver(t *ticket, blks []*streams.Block) stage {
 		for _, b := range blks {
 			s.heap.Free(b)
 		}
-		c.mallocs = 0
+		c.Mallocs = 0
 	}
 	s.taken = nil
 	s.excess(t, c)
@@ -201,7 +202,7 @@ func (s *Stream) handOver(t *ticket, blks []*streams.Block) stage {
 }
 
 // excess books the change, and has the ticket give back what may not stay.
-func (s *Stream) excess(t *ticket, c change) {
+func (s *Stream) excess(t *ticket, c ledger.Change) {
 	excess := s.settle(c)
 	switch {
 	case s.closed:
@@ -232,7 +233,7 @@ func (s *Stream) answer(t *ticket, err error) stage {
 	if err != nil && t.state.CompareAndSwap(waiting, answered) {
 		refused := errors.Is(err, ErrLimitExceeded) || errors.Is(err, ErrOutOfMemory)
 		if refused {
-			s.settle(change{refusals: 1})
+			s.core.ledger.Refused(&s.row)
 		}
 		t.err = s.core.fail(t.op, s, t.total(), err, refused)
 	}
@@ -264,5 +265,5 @@ func (s *Stream) drop(t *ticket) {
 	}
 	t.plan, t.entered = nil, nil
 	delete(s.growing, t.grow.blk)
-	s.excess(t, change{})
+	s.excess(t, ledger.Change{})
 }

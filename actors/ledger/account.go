@@ -155,6 +155,17 @@ func (l *Ledger) Figures(r *Row) (f telemetry.Figures) {
 	return f
 }
 
+// TotalsOf reads a stream's bytes.
+func (l *Ledger) TotalsOf(r *Row) Totals {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := r.final
+	if !r.closed {
+		l.standing(r, func() { a = l.accountOf(r) })
+	}
+	return Totals{Active: a.active, Peak: a.peak, Cache: a.cache, Slack: a.slack, Reserved: a.reserved()}
+}
+
 // Snapshot reads everything at one instant.
 func (l *Ledger) Snapshot() (total telemetry.Figures, rows []telemetry.Stream, lim telemetry.Limits) {
 	l.still(func() {
@@ -208,4 +219,34 @@ func (l *Ledger) Holders() string {
 			humanize.IBytes(uint64(r.Active)), humanize.IBytes(uint64(r.Cache)), humanize.IBytes(uint64(r.Slack))))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// Check says what doesn't add up, for tests and after a panic; idle: nothing is
+// promised to a miss or on its way. Nobody may be inside a stream's turn then.
+func (l *Ledger) Check(idle bool) error {
+	total, rows, _ := l.Snapshot()
+	var sum telemetry.Figures
+	for _, r := range rows {
+		sum.Requested += r.Requested
+		sum.Active += r.Active
+		sum.Cache += r.Cache
+		sum.Pending += r.Pending
+		sum.Slack += r.Slack
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sum.Reserved = l.reserved
+	got := telemetry.Figures{
+		Requested: total.Requested, Active: total.Active, Cache: total.Cache, Pending: total.Pending, Slack: total.Slack,
+		Reserved: total.Reserved,
+	}
+	switch {
+	case got != sum:
+		return fmt.Errorf("ledger: totals %+v, but rows and device make %+v", got, sum)
+	case !l.leased && len(l.out) > 0 && l.granted > l.low:
+		return fmt.Errorf("ledger: %d bytes granted, over the lowest peak %d", l.granted, l.low)
+	case idle && (l.growing != 0 || l.pool.transit != 0):
+		return fmt.Errorf("ledger: %d bytes promised and %d on their way, though nothing is under way", l.growing, l.pool.transit)
+	}
+	return nil
 }

@@ -20,6 +20,8 @@ const (
 	// Central counting lasts that many operations at least after credit was used up
 	// too soon, twice as many each time; the prototype's figures.
 	firstHold, longestHold = 32, 1 << 14
+	// What is expected of credit before much is known: 64 operations of each row.
+	hopeful = 8 * 64
 )
 
 // turns is who has come to the mutex of late.
@@ -100,11 +102,14 @@ func (l *Ledger) gather() {
 // gathered judges whether handing out credit was worth its cost. A single interval
 // says little, so it is an average that decides.
 func (t *turns) gathered(used, rows uint64) {
+	if t.worth == 0 {
+		t.worth = hopeful * rows
+	}
 	t.worth += min(used, 1<<20) - t.worth/8
 	switch {
 	case t.worth/8 < rows:
 		t.after = min(max(2*t.after, firstHold), longestHold)
-		t.hold, t.worth = t.after, 64*8*rows
+		t.hold, t.worth = t.after, hopeful*rows
 	case used > 1000*rows:
 		t.after = 0
 	}

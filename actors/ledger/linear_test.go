@@ -92,16 +92,19 @@ type player struct {
 }
 
 type players struct {
-	l     *Ledger
-	rows  []*testStream
-	now   func() int64
-	mu    sync.Mutex
-	held  [testRows]int // blocks of one unit that any player may free
-	spans [testSpans]*Point
+	l    *Ledger
+	rows []*testStream
+	now  func() int64
+	// between is called by swing where others may come in. A simulation has it make
+	// each half of a swing one step: a reader has to be slow to be misled.
+	between func()
+	mu      sync.Mutex
+	held    [testRows]int // blocks of one unit that any player may free
+	spans   [testSpans]*Point
 }
 
 func newPlayers(now func() int64) *players {
-	w := &players{l: New(), now: now}
+	w := &players{l: New(), now: now, between: func() {}}
 	for i := range testRows {
 		w.rows = append(w.rows, open(w.l, uint64(i), 1000*unit))
 	}
@@ -196,6 +199,26 @@ func (p *player) play(n int, asks bool) {
 	}
 }
 
+// swing moves one block's worth to and fro between two rows, so that a reader who
+// looks at each of them at the right times takes two moments for one.
+func (p *player) swing(times int) {
+	for range times {
+		p.w.between()
+		p.free(0, false)
+		p.malloc(1, 1)
+		p.w.between()
+		p.free(1, false)
+		p.malloc(0, 1)
+	}
+	p.w.between()
+}
+
+func (p *player) ask(times int) {
+	for range times {
+		p.do(in{kind: 'a'}, func() out { return out{a: p.w.l.Active()} })
+	}
+}
+
 // span opens or closes a span that this player alone uses.
 func (p *player) span() {
 	i := p.id
@@ -229,7 +252,7 @@ func TestLinearizable(t *testing.T) {
 	for i := range *histories / 4 {
 		seed := *firstSeed + uint64(i)
 		start := time.Now()
-		check(t, seed, record(seed, func() int64 { return int64(time.Since(start)) }, func(fs []func()) {
+		check(t, seed, record(seed, func() int64 { return int64(time.Since(start)) }, func() {}, func(fs []func()) {
 			var wg sync.WaitGroup
 			for _, f := range fs {
 				wg.Go(f)
@@ -240,16 +263,29 @@ func TestLinearizable(t *testing.T) {
 }
 
 // record plays one history; run runs the players side by side.
-func record(seed uint64, now func() int64, run func([]func())) (all []porcupine.Operation) {
+// Every fourth is one of swings.
+func record(seed uint64, now func() int64, between func(), run func([]func())) (all []porcupine.Operation) {
 	w := newPlayers(now)
 	ps := make([]*player, 4)
 	for i := range ps {
 		ps[i] = &player{w: w, id: i, rng: rand.New(rand.NewPCG(seed, uint64(i)))}
 	}
-	ps[0].warm()
-	fs := make([]func(), len(ps))
-	for i, p := range ps {
-		fs[i] = func() { p.play(12, i >= 2) }
+	var fs []func()
+	if seed%4 == 0 {
+		ps[0].malloc(2, 8)
+		ps[0].malloc(0, 4)
+		ps[0].malloc(1, 4)
+		for range 8 {
+			ps[0].free(2, false)
+		}
+		ps[0].swing(1) // both have credit now
+		w.between = between
+		fs = append(fs, func() { ps[0].swing(4) }, func() { ps[1].ask(4) })
+	} else {
+		ps[0].warm()
+		for i, p := range ps {
+			fs = append(fs, func() { p.play(12, i >= 2) })
+		}
 	}
 	run(fs)
 	for _, p := range ps {
