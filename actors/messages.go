@@ -11,7 +11,7 @@ import "github.com/metalloc/metalloc/telemetry"
 //	    ReservedMemory ResetPeakMemory ClearCache Snapshot
 //	to a stream: Malloc Free RecordUse
 //	to the supervisor: MemoryLimit CacheLimit WiredLimit SetMemoryLimit
-//	    SetCacheLimit SetWiredLimit
+//	    SetCacheLimit SetWiredLimit BeginSpan EndSpan
 type (
 	// Malloc asks a stream for Size bytes; MallocReply answers. A reply that
 	// nobody is left to receive is freed.
@@ -80,6 +80,23 @@ type (
 		Released int64
 		Pending  int64
 		Err      error
+	}
+
+	// BeginSpan opens a span, from which on the highest active is kept, until
+	// EndSpan; BeginSpanReply answers.
+	BeginSpan struct{ Name string }
+	// BeginSpanReply names the span and says what is active now, bytes.
+	BeginSpanReply struct {
+		Span   uint64
+		Active int64
+		Err    error
+	}
+	// EndSpan closes a span; EndSpanReply answers.
+	EndSpan struct{ Span uint64 }
+	// EndSpanReply says what was active meanwhile. ErrBadMessage: no such span is open.
+	EndSpanReply struct {
+		Span telemetry.Span
+		Err  error
 	}
 
 	// Snapshot asks for one consistent picture; SnapshotReply answers.

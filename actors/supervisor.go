@@ -14,7 +14,9 @@ import (
 // streams. Its turns are short and never wait for a stream or the device.
 type supervisor struct {
 	shell
-	streams map[uint64]*Stream // open ones, and closed ones that still hold memory
+	streams  map[uint64]*Stream // open ones, and closed ones that still hold memory
+	spans    map[uint64]*span   // open ones
+	lastSpan uint64
 }
 
 func (p *supervisor) start(c *Core) {

@@ -137,6 +137,16 @@ func (r *Runtime) ClearCache() (released int64, err error) { return r.core.Clear
 // Snapshot is one consistent picture: totals, each stream, limits, the device.
 func (r *Runtime) Snapshot() telemetry.Snapshot { return r.core.Snapshot() }
 
+// Measure calls f and returns what was active, in the whole runtime, before and
+// after it, and the highest active at any instant between; bytes. Spans nest and
+// overlap, from any goroutines, and each has its own peak: no reset is needed,
+// nor does one disturb them. The error is f's; a panic of f goes through. f gets
+// ctx; nil counts as context.Background(). Measure itself never blocks for long
+// and doesn't look at ctx.
+func (r *Runtime) Measure(ctx context.Context, name string, f func(context.Context) error) (telemetry.Span, error) {
+	return r.core.Measure(ctx, name, f)
+}
+
 // LiveBuffers lists the live buffers of all streams, closed ones included. It
 // walks each stream's memory in its turn: for tests and reports.
 func (r *Runtime) LiveBuffers() []LiveBuffer { return r.core.LiveBuffers() }

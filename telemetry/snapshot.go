@@ -42,6 +42,14 @@ type Stream struct {
 	CacheLimit  int64 `json:"cache_limit"`
 }
 
+// Span is what was active, in a whole runtime, while something went on.
+type Span struct {
+	Name   string `json:"name"`
+	Before int64  `json:"before"` // active at the beginning, bytes
+	After  int64  `json:"after"`  // active at the end
+	Peak   int64  `json:"peak"`   // highest active between, both ends included
+}
+
 // Limits are the limits in force, in bytes, resolved.
 type Limits struct {
 	Memory int64 `json:"memory"`
