@@ -36,8 +36,12 @@ func (s *Stream) MallocWith(ctx context.Context, size int64, o MallocOptions) (B
 	return s.mallocSlow(ctx, size, o)
 }
 
-// mallocSlow is Malloc by ticket, with whatever is asked for on top.
+// mallocSlow is Malloc by ticket, for a miss or a busy stream, and with whatever is
+// asked for on top.
 func (s *Stream) mallocSlow(ctx context.Context, size int64, o MallocOptions) (Buffer, error) {
+	if size <= 0 || size > s.most {
+		return s.mallocOdd(size)
+	}
 	w := want{op: "malloc", sizes: []int64{size}, room: o.Room, zero: o.Zero || s.core.alwaysZero}
 	w.site = s.core.callSite()
 	return s.mallocTicket(ctx, s.core.newTicket(s, w))

@@ -62,7 +62,7 @@ func (m *metalActor) open(c *Core) error {
 }
 
 func (m *metalActor) start(c *Core) {
-	m.init(c)
+	m.init(c, nil, nil)
 	m.spawn(m)
 }
 

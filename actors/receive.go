@@ -74,6 +74,10 @@ func (s *Stream) receiveFree(ctx actor.Context, m Free) {
 		c, sender := s.core, ctx.Sender()
 		c.background(func() { c.tell(sender, FreeReply{Err: m.Buffer.Free()}) })
 	default:
+		if !m.Buffer.blk.Claim(m.Buffer.gen) {
+			respond(ctx, FreeReply{Err: s.core.fail("free", s, m.Buffer.size, ErrDoubleFree, false)})
+			return
+		}
 		rs, err := s.takeBack(m.Buffer)
 		if err != nil {
 			err = s.core.fail("free", s, m.Buffer.size, err, false)

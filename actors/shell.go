@@ -21,11 +21,13 @@ type shell struct {
 	over  seam.Gate   // opened when the actor has stopped
 	gone  atomic.Bool // stopped
 	after seam.Gate   // the lock of a stopped actor's state: whoever passes opens it again
+	first func()      // done before each op: what was left for the actor
 }
 
-func (a *shell) init(c *Core) {
-	a.core = c
-	a.mb = turn.New(c.seam)
+// init makes the shell; errands is the mailbox's, first comes before each op.
+func (a *shell) init(c *Core, errands, first func()) {
+	a.core, a.first = c, first
+	a.mb = turn.New(c.seam, errands)
 	a.over, a.after = c.seam.NewGate(), c.seam.NewGate()
 }
 
@@ -87,7 +89,7 @@ func (o *opBase) base() *opBase { return o }
 // Run is the mailbox's call when the op was posted.
 func (o *opBase) Run() {
 	inMetal := o.at == &o.at.core.metal.shell // nobody waits for the metal actor's turn
-	o.self.step()
+	o.at.step(o.self)
 	o.self.hop(inMetal)
 }
 
@@ -122,6 +124,14 @@ func (a *shell) send(o op, mayEnter bool) {
 	}
 }
 
+// step does the op's work, in the turn.
+func (a *shell) step(o op) {
+	if a.first != nil {
+		a.first()
+	}
+	o.step()
+}
+
 // guarded runs the op's step in the turn, which the caller has taken, and lets go.
 func (a *shell) guarded(o op) (err error) {
 	ok := false
@@ -130,7 +140,7 @@ func (a *shell) guarded(o op) (err error) {
 			err = a.mb.Panicked(recover())
 		}
 	}()
-	o.step()
+	a.step(o)
 	ok = true
 	a.mb.Exit()
 	return nil
@@ -138,7 +148,7 @@ func (a *shell) guarded(o op) (err error) {
 
 // sendAfter runs the op on the state of a stopped actor.
 func (a *shell) sendAfter(o op) {
-	if err := a.afterwards(o.step); err != nil {
+	if err := a.afterwards(func() { a.step(o) }); err != nil {
 		o.broke(err)
 	}
 	o.hop(true)
@@ -188,7 +198,7 @@ func (a *shell) do(c *call) {
 		c.gate.Wait()
 		return
 	}
-	if err := a.afterwards(c.step); err != nil {
+	if err := a.afterwards(func() { a.step(c) }); err != nil {
 		c.err = err
 	}
 }

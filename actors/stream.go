@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/metal"
@@ -18,6 +19,10 @@ type Stream struct {
 	tag   string
 	queue metal.Queue // the driver's; 0: none, its marks are reached at once
 	row   ledger.Row
+	most  int64 // largest malloc, bytes
+
+	inbox   streams.Inbox // blocks that others have freed while the stream was busy
+	retired atomic.Bool   // closed, for readers outside the turn
 
 	// The turn's.
 	heap     *streams.Heap
@@ -26,6 +31,8 @@ type Stream struct {
 	broken   error          // why the stream hands out nothing more
 	takenOne *streams.Block // handed out by the heap, but not to anyone yet
 	taken    []*streams.Block
+	arrived  *streams.Block   // taken out of the inbox, not freed yet
+	takenUp  ledger.Taken     // of those that are freed, not booked yet
 	growing  map[*streams.Block]bool // by a ticket under way
 	sites    map[*streams.Block]*Site
 	plans    int // misses under way, which may add memory
@@ -74,7 +81,8 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 			return nil, err
 		}
 	}
-	s.init(c)
+	s.most = c.maxBlock() &^ (max(c.info.Alignment, streams.Unit) - 1)
+	s.init(c, s.errands, s.takeUp)
 	c.begin() // Close must not meet a stream that is admitted but not spawned
 	defer c.end()
 	call := c.newCall(func(k *call) { k.err = c.sup.admit(k.stream, limits) })
@@ -96,66 +104,6 @@ func (s *Stream) Name() string { return s.name }
 
 // PID is the stream's actor, for programs built of actors; see the messages.
 func (s *Stream) PID() *PID { return s.pid }
-
-// Malloc hands out size bytes of device memory, aligned to at least 512. From
-// the stream's cache that takes nanoseconds. A miss waits for the device, and
-// only then is ctx looked at: when it ends first, the error unwraps to ctx's and
-// the memory goes to the cache when it comes. Zero bytes give a valid, empty
-// buffer. ErrInvalidSize (negative), ErrTooLarge, ErrLimitExceeded (policy
-// Refuse), ErrOutOfMemory, ErrClosed, ErrStreamFailed, all in an *AllocError.
-func (s *Stream) Malloc(ctx context.Context, size int64) (Buffer, error) {
-	rounded := s.heap.Round(size)
-	if size <= 0 || rounded == 0 || rounded > s.core.maxBlock() {
-		return s.mallocOdd(size)
-	}
-	if s.core.slow.Load() != 0 { // zeroing or call sites are wanted
-		return s.mallocSlow(ctx, size, MallocOptions{})
-	}
-	if !s.mb.Enter() {
-		return s.mallocTicket(ctx, s.core.newTicket(s, want{op: "malloc", sizes: []int64{size}}))
-	}
-	b, t, err := s.mallocInTurn(size, rounded)
-	if t != nil {
-		return s.mallocTicket(ctx, t)
-	}
-	return b, err
-}
-
-// mallocInTurn serves a hit, or gives the ticket of a miss. The caller has taken
-// the turn; it is let go here.
-func (s *Stream) mallocInTurn(size, rounded int64) (b Buffer, t *ticket, err error) {
-	ok := false
-	defer func() {
-		if ok {
-			return
-		}
-		err = s.mb.Panicked(recover())
-		if t != nil {
-			t.broke(err)
-			err = nil
-			return
-		}
-		b, err = Buffer{}, s.core.fail("malloc", s, size, err, false)
-	}()
-	if s.shut || s.broken != nil {
-		err = s.refusal()
-	} else if blk := s.heap.Malloc(rounded, size); blk != nil {
-		s.takenOne = blk
-		f := s.heap.Figures()
-		s.row.Malloc(&f, rounded)
-		b = Buffer{s: s, blk: blk, gen: blk.Gen(), addr: blk.Addr(), size: size}
-		s.takenOne = nil
-	} else {
-		t = s.core.newTicket(s, want{op: "malloc", sizes: []int64{size}})
-		t.step()
-	}
-	ok = true
-	s.mb.Exit()
-	if err != nil {
-		err = s.core.fail("malloc", s, size, err, false)
-	}
-	return b, t, err
-}
 
 // mallocTicket sends the ticket on its way and waits for what becomes of it.
 func (s *Stream) mallocTicket(ctx context.Context, t *ticket) (Buffer, error) {
@@ -203,41 +151,37 @@ func (s *Stream) refusal() error {
 	return ErrClosed
 }
 
-func (s *Stream) free(b Buffer) error {
-	var rs runs
-	var err error
-	if s.mb.Enter() {
-		rs, err = s.freeInTurn(b)
-	} else {
-		c := s.core.newCall(func(c *call) { c.runs, c.err = c.buf.s.takeBack(c.buf) })
-		c.buf = b
-		s.do(c)
-		rs, err = c.runs, c.err
-		s.core.freeCall(c)
+// freeUsed frees a claimed block that other streams use too, or that is growing:
+// that takes the owner's turn.
+func (s *Stream) freeUsed(b Buffer) error {
+	c := s.core.newCall(func(c *call) { c.runs, c.err = c.buf.s.takeBack(c.buf) })
+	defer s.core.freeCall(c)
+	c.buf = b
+	s.do(c)
+	if c.err != nil {
+		return s.core.fail("free", s, b.size, c.err, false)
 	}
-	if err != nil {
-		return s.core.fail("free", s, b.size, err, false)
-	}
-	if rs != nil {
-		defer s.core.end() // takeBack has begun it
-		s.core.await(rs)
-		if s.gone.Load() {
-			s.core.retire(s)
-		}
-	}
+	s.settleRuns(c.runs)
 	return nil
 }
 
-// freeInTurn frees in the turn that the caller has taken, and lets it go.
-func (s *Stream) freeInTurn(b Buffer) (rs runs, err error) {
-	ok := false
-	defer func() {
-		if !ok {
-			rs, err = nil, s.mb.Panicked(recover())
-		}
-	}()
-	rs, err = s.takeBack(b)
-	ok = true
-	s.mb.Exit()
-	return rs, err
+// freeMore gives back what the cache may not keep after a free.
+func (s *Stream) freeMore() {
+	c := s.core.newCall(func(c *call) { c.runs = c.stream.excessRuns() })
+	defer s.core.freeCall(c)
+	c.stream = s
+	s.do(c)
+	s.settleRuns(c.runs)
+}
+
+// settleRuns waits until the device has pages that excessRuns gave.
+func (s *Stream) settleRuns(rs runs) {
+	if rs == nil {
+		return
+	}
+	defer s.core.end() // excessRuns has begun it
+	s.core.await(rs)
+	if s.gone.Load() {
+		s.core.retire(s)
+	}
 }

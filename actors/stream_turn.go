@@ -21,8 +21,7 @@ type passage struct {
 
 // settle books the heap's figures; moved bytes have left the heap for the pool.
 func (s *Stream) settle(c ledger.Change) (excess int64) {
-	f := s.heap.Figures()
-	return s.core.ledger.Settle(&s.row, &f, c)
+	return s.core.ledger.Settle(&s.row, s.heap.Now(), c)
 }
 
 // leave passes pages that the heap has given up to the metal actor, which gets to
@@ -32,36 +31,36 @@ func (s *Stream) leave(rs runs, kept bool) []*leaving {
 	return s.core.metal.leave(rs, kept)
 }
 
-// takeBack frees a buffer. Pages that the cache limit doesn't let it keep are
-// returned; they have left the stream. Close waits until the caller, who has
-// given them back, calls end.
+// takeBack frees a buffer whose block was claimed; an error takes the claim back.
+// Pages that may not stay in the cache are returned, as by excessRuns.
 func (s *Stream) takeBack(b Buffer) (runs, error) {
-	if b.blk.Gen() != b.gen {
-		return nil, ErrDoubleFree
-	}
 	marks, err := s.marksOf(b.blk)
 	if err != nil {
+		b.blk.Unclaim(b.gen)
 		return nil, err
 	}
 	delete(s.sites, b.blk)
 	size := b.blk.Size()
 	s.heap.FreeBehind(b.blk, marks)
-	f := s.heap.Figures()
-	excess := s.row.Free(&f, size)
-	if s.queue != 0 && s.core.marks != nil {
-		s.noteFree(b.blk.Size())
+	s.row.Free(s.heap.Now(), size)
+	if s.queue != 0 {
+		s.noteFree(size)
 	}
-	var rs runs
-	switch {
-	case s.closed:
+	return s.excessRuns(), nil
+}
+
+// excessRuns gives up what may not stay in the cache. It has left the stream;
+// Close waits until the caller, who gives it back, calls end.
+func (s *Stream) excessRuns() (rs runs) {
+	if s.closed {
 		rs = s.surrender()
-	case excess > 0:
+	} else if excess := s.core.ledger.CacheExcess(&s.row); excess > 0 {
 		rs = s.trim(excess)
 	}
 	if rs != nil {
 		s.core.begin()
 	}
-	return rs, nil
+	return rs
 }
 
 // marksOf records where the other streams that use the block are now.
@@ -86,11 +85,13 @@ func (s *Stream) marksOf(blk *streams.Block) (marks []metal.Mark, err error) {
 }
 
 func (s *Stream) noteUse(b Buffer, other *Stream) error {
+	if other.queue != 0 && b.blk.Gen() == b.gen {
+		b.blk.Use(other.queue)
+	}
+	// Looked at last: a Free that came before has not seen the use, one that comes
+	// later will.
 	if b.blk.Gen() != b.gen {
 		return s.core.fail("record use", s, b.size, ErrDoubleFree, false)
-	}
-	if other.queue != 0 {
-		b.blk.Use(other.queue)
 	}
 	return nil
 }
@@ -140,11 +141,14 @@ func (s *Stream) mark(clock uint64) {
 // maxPassages bounds the marks outstanding on a stream's own queue.
 const maxPassages = 256
 
+// leastPage counts as a page on devices that have none.
+const leastPage = 2 << 20
+
 // noteFree marks the queue now and then, so that free pages can be given up soon
 // after the queue has passed them and not only some time after the next miss. A
 // page's worth of frees shares one mark.
 func (s *Stream) noteFree(size int64) {
-	if s.unmarked += size; s.unmarked >= s.core.info.PageSize && len(s.passages) < maxPassages {
+	if s.unmarked += size; s.unmarked >= max(s.core.info.PageSize, leastPage) && s.core.marks != nil && len(s.passages) < maxPassages {
 		s.mark(s.heap.Clock())
 	}
 }
@@ -183,6 +187,7 @@ func (s *Stream) surrender() runs {
 // retire closes the stream's books; its buffers are the runtime's from here on.
 func (s *Stream) retire() runs {
 	s.shut, s.closed = true, true
+	s.retired.Store(true)
 	rs := append(s.poll(), s.surrender()...)
 	s.core.ledger.Close(&s.row)
 	return rs
@@ -294,13 +299,20 @@ func (p *polling) hop(mayEnter bool) {
 func (s *Stream) restarted() {
 	for _, b := range append(s.taken, s.takenOne) {
 		if b != nil && b.Live() {
-			s.heap.Free(b)
+			s.heap.Discard(b)
 		}
 	}
 	s.taken, s.takenOne = nil, nil
+	for b := s.arrived; b != nil; b = s.arrived {
+		s.arrived = b.Left()
+		s.inbox.Push(b)
+	}
+	taken := s.takenUp
+	s.takenUp = ledger.Taken{}
 	if err := s.heap.Check(); err != nil {
 		s.broken = fmt.Errorf("state broken by a panic: %w", err)
 		s.core.log.Error("stream failed", zap.String("stream", s.name), zap.Error(err))
 	}
-	s.settle(ledger.Change{})
+	s.settle(ledger.Change{Taken: taken})
+	s.takeUp()
 }

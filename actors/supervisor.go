@@ -21,7 +21,7 @@ type supervisor struct {
 
 func (p *supervisor) start(c *Core) {
 	p.streams = map[uint64]*Stream{}
-	p.init(c)
+	p.init(c, nil, nil)
 	p.spawn((*supervisorActor)(p))
 }
 

@@ -65,7 +65,7 @@ func (s *Stream) hits(sizes []int64) []*streams.Block {
 		blk := s.heap.Malloc(s.heap.Round(size), size)
 		if blk == nil {
 			for _, b := range blks {
-				s.heap.Free(b)
+				s.heap.Discard(b)
 			}
 			return nil
 		}
@@ -96,8 +96,11 @@ func (s *Stream) plan(t *ticket) (*streams.Plan, error) {
 
 func (s *Stream) planGrow(t *ticket, size, rounded int64) (*streams.Plan, error) {
 	blk := t.grow.blk
+	if blk.Gen() == t.grow.gen {
+		blk.Pin()
+	}
 	switch {
-	case blk.Gen() != t.grow.gen:
+	case blk.Gen() != t.grow.gen: // a Free that saw no pin has been before
 		return nil, ErrDoubleFree
 	case size < blk.Requested(): // by another copy of the buffer
 		return nil, fmt.Errorf("size %d: %w: the buffer has grown to %d", size, ErrInvalidSize, blk.Requested())
@@ -109,7 +112,7 @@ func (s *Stream) planGrow(t *ticket, size, rounded int64) (*streams.Plan, error)
 	case s.growing[blk]:
 		return nil, fmt.Errorf("%w: another Grow is under way", ErrBusy)
 	}
-	p := s.heap.PlanGrow(blk, rounded, size)
+	p := s.heap.PlanGrow(blk, t.grow.gen, rounded, size)
 	if p == nil {
 		return nil, ErrNoRoom
 	}
@@ -192,7 +195,7 @@ func (s *Stream) handOver(t *ticket, blks []*streams.Block) stage {
 	}
 	if !s.deliver(t, blks) {
 		for _, b := range blks {
-			s.heap.Free(b)
+			s.heap.Discard(b)
 		}
 		c.Mallocs = 0
 	}

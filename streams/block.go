@@ -1,6 +1,11 @@
 package streams
 
-import "github.com/metalloc/metalloc/metal"
+import (
+	"slices"
+
+	"github.com/metalloc/metalloc/internal/steps"
+	"github.com/metalloc/metalloc/metal"
+)
 
 type state uint8
 
@@ -9,43 +14,72 @@ const (
 	free
 	quick
 	pending
-	claimed
+	promised
 	live
 	room
 )
 
 func (s state) String() string {
-	return [...]string{"hole", "free", "quick", "pending", "claimed", "live", "room"}[s]
+	return [...]string{"hole", "free", "quick", "pending", "promised", "live", "room"}[s]
 }
 
 // Block is a piece of a segment. The struct outlives the piece: when blocks
 // merge, one of the structs is kept aside and stands for another piece later.
-// Its generation only rises, and no two blocks of a heap ever live under the
-// same one, so that whoever remembers a block together with its generation can
-// tell whether it is still the same one.
 //
-// All fields belong to the heap's owner.
+// Whoever is handed a block remembers its generation with it. [Block.Claim] ends
+// that life of the block, once; the next one begins under the next generation.
+// A generation only rises, and a struct that comes to stand for another piece
+// starts above all that ever ended (see newBlock): no two lives at an address
+// have the same one, nor two lives of a struct.
+//
+// Gen, Claim, Unclaim, Used and [Inbox.Push] are for any goroutine. All else
+// belongs to the heap's owner.
 type Block struct {
-	gen       uint64 // odd while live
+	// The first cache line is all that a malloc, a claim and a free touch.
+
+	gen       steps.Uint64
+	left      *Block // in an Inbox: left there before it, once taken: after it
+	listNext  *Block // in a bin, a quick stack, the holes or the spares
+	page      *page  // lies == within: that page
 	size      int64  // bytes, a multiple of Unit
-	off       int64  // from the segment's start
-	seg       *segment
 	requested int64
 	stamp     uint64 // heap clock of the last free
+	class     uint16 // of size; like lies and page, known from the hand-out on
+	state     state
+	lies      lies
+	odd       steps.Uint32 // what a free has to look after; the owner writes it
 
-	state state
-	drop  bool  // pending, and to be given back once settled (ClearCache came meanwhile)
-	waits int32 // marks not reached yet
-
-	prev, next         *Block // neighbours by address
-	listPrev, listNext *Block // in a bin, a quick stack, the holes or the spares
-	uses               []metal.Queue
+	off        int64 // from the segment's start
+	seg        *segment
+	prev, next *Block // neighbours by address
+	listPrev   *Block
+	uses       *[]metal.Queue // nil: never any
+	waits      int32          // marks not reached yet
+	drop       bool           // pending, and to be given back once settled (ClearCache came meanwhile)
 }
 
-// Gen is the block's generation; it changes with every malloc and free.
-func (b *Block) Gen() uint64 { return b.gen }
+// What may be odd about a block.
+const (
+	used  = 1 << iota // uses is not empty
+	roomy             // there is room behind it, or was
+	pinned            // its size may change
+)
 
-// Live reports whether the block is handed out.
+// Gen is the block's generation: of its life while it is handed out and not
+// claimed, else of the next one.
+func (b *Block) Gen() uint64 { return b.gen.Load() }
+
+// Claim ends the life that was handed out under gen: of all who try, one
+// succeeds, and has to bring the block to the heap's Free or FreeBehind. False:
+// that life is over already.
+func (b *Block) Claim(gen uint64) bool { return b.gen.CompareAndSwap(gen, gen+1) }
+
+// Unclaim takes a Claim back that was not followed by a free: the block lives on
+// under gen.
+func (b *Block) Unclaim(gen uint64) { b.gen.Store(gen) }
+
+// Live reports whether the block is handed out, as far as the heap knows: one
+// that was claimed stays live until it is freed.
 func (b *Block) Live() bool { return b.state == live }
 
 // Addr is the block's device address.
@@ -60,16 +94,29 @@ func (b *Block) Requested() int64 { return b.requested }
 // Use notes that work on another queue uses the block. The same queue twice
 // counts once.
 func (b *Block) Use(q metal.Queue) {
-	for _, u := range b.uses {
-		if u == q {
-			return
-		}
+	if b.uses == nil {
+		b.uses = new([]metal.Queue)
 	}
-	b.uses = append(b.uses, q)
+	if !slices.Contains(*b.uses, q) {
+		*b.uses = append(*b.uses, q)
+	}
+	b.odd.Store(b.odd.Load() | used)
 }
 
+// Pin says that the block's size may change: as after Use, its free has to wait
+// for the owner's turn.
+func (b *Block) Pin() { b.odd.Store(b.odd.Load() | pinned) }
+
+// Used reports whether Use or Pin was called since the malloc.
+func (b *Block) Used() bool { return b.odd.Load()&(used|pinned) != 0 }
+
 // Uses lists the queues noted since the malloc; valid until the free.
-func (b *Block) Uses() []metal.Queue { return b.uses }
+func (b *Block) Uses() []metal.Queue {
+	if b.uses == nil {
+		return nil
+	}
+	return *b.uses
+}
 
 func (b *Block) end() int64 { return b.off + b.size }
 

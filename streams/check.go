@@ -59,8 +59,7 @@ func (s *segment) check(z *zone) (f Figures, err error) {
 		return f, fmt.Errorf("blocks end at %d of %d", at, s.rng.Size)
 	}
 	mapped := 0
-	for i := range s.pages {
-		p := &s.pages[i]
+	for i, p := range s.pages {
 		if p.handle == 0 {
 			continue
 		}
@@ -84,14 +83,22 @@ func (s *segment) checkBlock(b *Block, at int64) error {
 		return fmt.Errorf("%v block [%d, %d) where one should start at %d", b.state, b.off, b.end(), at)
 	case b.next != nil && b.next.prev != b:
 		return fmt.Errorf("block at %d: its neighbour does not know it", b.off)
-	case b.state == room && (b.prev == nil || b.prev.state != live && b.prev.state != claimed):
+	case b.state == room && (b.prev == nil || b.prev.state != live && b.prev.state != promised):
 		return fmt.Errorf("room at %d behind no block", b.off)
 	case b.next != nil && b.state == b.next.state && (b.state == free || b.state == hole):
 		return fmt.Errorf("two %v blocks side by side at %d", b.state, b.off)
-	case (b.gen%2 == 1) != (b.state == live):
-		return fmt.Errorf("%v block at %d has generation %d", b.state, b.off, b.gen)
+	case b.state == room && b.prev.odd.Load()&roomy == 0:
+		return fmt.Errorf("block at %d does not know of its room", b.prev.off)
+	case b.Used() != (len(b.Uses()) > 0) || b.Used() && b.state != live:
+		return fmt.Errorf("%v block at %d is used: %v, by %v", b.state, b.off, b.Used(), b.Uses())
 	}
-	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last && b.state != claimed && b.state != room; i++ {
+	if b.state == live || b.state == quick || b.state == pending {
+		fresh := Block{off: b.off, size: b.size, seg: s}
+		if fresh.locate(); fresh.lies != b.lies || fresh.page != b.page || fresh.class != b.class {
+			return fmt.Errorf("%v block at %d: class %d, lies as %d, want %d, %d", b.state, b.off, b.class, b.lies, fresh.class, fresh.lies)
+		}
+	}
+	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last && b.state != promised && b.state != room; i++ {
 		if mapped := i < int64(len(s.pages)) && s.pages[i].handle != 0; mapped != (b.state != hole) {
 			return fmt.Errorf("%v block at %d: page %d mapped: %v", b.state, b.off, i, mapped)
 		} else if !mapped && i >= int64(len(s.pages)) {
@@ -123,19 +130,18 @@ func (s *segment) sumPages(b *Block, sums []pageSum) {
 
 func (s *segment) checkPage(p *page, t pageSum) (cache, slack int64, err error) {
 	if t.alone != 0 { // one block's alone: the counters are a free page's
-		if p.live != 0 || p.cache != s.pageSize || p.pending != 0 {
+		if p.cache != s.pageSize || p.slack != 0 || p.pending != 0 {
 			return 0, 0, fmt.Errorf("covered by one block, but counted %+v", *p)
 		}
 		return s.pageSize - t.live, 0, nil
 	}
-	if p.live != t.live || p.pending != t.pending {
+	if p.live() != t.live || p.pending != t.pending {
 		return 0, 0, fmt.Errorf("blocks sum up to %+v, counted %+v", t, *p)
 	}
-	free := s.pageSize - p.live
-	if p.cache < p.pending || p.cache > free || p.live == 0 && p.cache != free {
-		return 0, 0, fmt.Errorf("cache %d of %d free bytes, %d of them pending, %d live", p.cache, free, p.pending, p.live)
+	if p.size != s.pageSize || p.cache < p.pending || p.slack < 0 || p.live() == 0 && p.slack != 0 {
+		return 0, 0, fmt.Errorf("counted %+v", *p)
 	}
-	return p.cache, free - p.cache, nil
+	return p.cache, p.slack, nil
 }
 
 // LiveBlocks are the live blocks, found by walking all of them.

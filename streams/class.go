@@ -19,11 +19,8 @@ const (
 // size; below 64 units each size has its own.
 func classOf(size int64) int {
 	u := uint64(size) >> unitShift
-	if u < 2<<subBits {
-		return int(u)
-	}
-	e := bits.Len64(u) - (subBits + 1)
-	return min(e<<subBits+int(u>>e), numClasses-1)
+	e := bits.Len64(u >> (subBits + 1)) // 0 below 64 units
+	return int(min(uint64(e)<<subBits+u>>e, numClasses-1))
 }
 
 // classSet is a set of classes, searched a word at a time.

@@ -12,7 +12,7 @@
 //	quick     freed a moment ago, kept in a stack of its size class, not yet merged
 //	free      freed and merged with free neighbours, found by best fit
 //	pending   freed, but work queued on another stream may still use it
-//	claimed   promised to a miss whose device work is under way
+//	promised  kept for a miss whose device work is under way
 //	hole      address space without pages
 //	room      address space kept behind a live block for it to grow into
 //

@@ -35,9 +35,10 @@ func (h *Heap) smallestHole(size int64) (best *Block) {
 	return best
 }
 
-// PlanGrow claims what follows the live block b, so that it can grow to size
-// bytes where it is. Nil: something else is in the way. size is more than b has.
-func (h *Heap) PlanGrow(b *Block, size, requested int64) *Plan {
+// PlanGrow claims what follows the block b, which lives under gen, so that it can
+// grow to size bytes where it is. Nil: something else is in the way. size is more
+// than b has.
+func (h *Heap) PlanGrow(b *Block, gen uint64, size, requested int64) *Plan {
 	h.flush()
 	var roomEnd int64
 	n := b.next
@@ -47,7 +48,7 @@ func (h *Heap) PlanGrow(b *Block, size, requested int64) *Plan {
 	}
 	p := &Plan{
 		heap: h, size: size - b.size, requested: requested,
-		zone: h.zoneIndex(b.seg.zone), grow: b, growGen: b.gen,
+		zone: h.zoneIndex(b.seg.zone), grow: b, growGen: gen,
 	}
 	var r run
 	fits := false
@@ -76,7 +77,7 @@ func (h *Heap) PlanGrow(b *Block, size, requested int64) *Plan {
 
 // restoreRoom gives the room of a block that could not grow back to it.
 func (h *Heap) restoreRoom(p *Plan) {
-	if b := p.grow; b != nil && b.gen == p.growGen && b.end() < p.roomEnd && vacant(b.next) {
+	if b := p.grow; b != nil && b.Gen() == p.growGen && b.end() < p.roomEnd && vacant(b.next) {
 		h.makeRoom(b.next, p.roomEnd)
 	}
 }
@@ -92,7 +93,7 @@ func (h *Heap) zoneIndex(z *zone) int {
 // free, the rest a hole. It returns the first of the two.
 func (h *Heap) dissolve(b *Block) *Block {
 	s := b.seg
-	b.state = claimed
+	b.state = promised
 	edge := roundUp(b.off, s.pageSize)
 	if b.off == edge {
 		return h.mergeHole(b)
@@ -118,7 +119,13 @@ func (h *Heap) makeRoom(first *Block, end int64) {
 		}
 		n = first.next
 	}
-	first.state = room
+	h.keepRoom(first)
+}
+
+// keepRoom makes b, in no list, room of the block before it.
+func (h *Heap) keepRoom(b *Block) {
+	b.state = room
+	b.prev.odd.Store(b.prev.odd.Load() | roomy)
 }
 
 // leaveRest puts what a claim has left over, behind its block, where it belongs.
@@ -126,32 +133,32 @@ func (h *Heap) leaveRest(p *Plan, rest *Block) {
 	if n := rest.next; n != nil && n.state == room {
 		rest.size += n.size
 		h.unlink(n)
-		rest.state = room
+		h.keepRoom(rest)
 		return
 	}
 	if p.room > 0 {
-		rest.state = room
+		h.keepRoom(rest)
 		return
 	}
 	h.merge(rest)
 }
 
-// extend joins the finished claim c to the block that grows. If that was freed
-// meanwhile, the claim becomes cache and the answer is nil.
+// extend joins the finished claim c to the block that grows. If that life of it
+// is over meanwhile, the claim becomes cache and the answer is nil.
 func (h *Heap) extend(p *Plan, c *Block) *Block {
 	b := p.grow
-	if b.gen != p.growGen || b.next != c {
-		h.handOut(c, 0)
-		h.Free(c)
+	if b.Gen() != p.growGen || b.next != c {
+		h.Discard(h.handOut(c, 0))
 		return nil
 	}
-	c.state = live
-	h.charge(c)
+	h.handOut(c, 0)
 	s, joint := b.seg, b.end()
 	b.size += c.size
+	b.odd.Store(b.odd.Load() | c.odd.Load())
 	h.unlink(c)
+	b.locate()
 	if i := s.pageIndex(joint); joint != i<<s.shift && b.off <= i<<s.shift && b.end() >= i<<s.shift+s.pageSize {
-		s.pages[i].live, s.pages[i].cache = 0, s.pageSize // b's alone from now on
+		s.pages[i].cache, s.pages[i].slack = s.pageSize, 0 // b's alone from now on
 	}
 	h.Resize(b, p.requested)
 	return b

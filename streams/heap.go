@@ -25,16 +25,18 @@ func (f Figures) Reserved() int64 { return f.Active + f.Cache + f.Slack }
 // Heap is one stream's memory. The zero Heap is not usable; an idle one costs
 // little: tables are made with the first segment.
 type Heap struct {
-	cfg    Config
-	align  int64
-	fig    Figures
-	clock  uint64 // counts frees: the age of a free page
-	births uint64 // the highest generation given
-	passed uint64 // frees up to this one lie behind the stream's own queue
-	quick  *quickStacks
+	// The first cache line is what changes with every malloc and free.
+
+	fig   Figures
+	clock uint64 // counts frees: the age of a free page
+	quick *quickStacks
+	last  *Block // freed last
+
+	cfg    Config      // never changes
+	births uint64      // no block that stands for nothing now had a generation above it
+	passed uint64      // frees up to this one lie behind the stream's own queue
 	zones  [2]*zone    // small, large
 	spares list        // Block structs to use again
-	last   *Block      // freed last
 	pages  []pageGroup // what freePages lists, used again
 	queues []*queueWaits
 
@@ -54,7 +56,8 @@ func New(cfg Config) *Heap {
 	if cfg.Chunk == 0 {
 		cfg.Chunk = 1 << 30
 	}
-	return &Heap{cfg: cfg, align: max(cfg.Alignment, Unit)}
+	cfg.Alignment = max(cfg.Alignment, Unit)
+	return &Heap{cfg: cfg}
 }
 
 // Figures gives the heap's bytes now.
@@ -77,7 +80,7 @@ func (h *Heap) Round(size int64) int64 {
 	if size > MaxBlock {
 		return 0
 	}
-	return (size + h.align - 1) &^ (h.align - 1)
+	return roundUp(size, h.cfg.Alignment)
 }
 
 func (h *Heap) zoneOf(size int64) int {
@@ -90,16 +93,29 @@ func (h *Heap) zoneOf(size int64) int {
 // Malloc hands out a block of exactly size bytes, which Round has given, from
 // what the heap holds; nil is a miss (see Plan).
 func (h *Heap) Malloc(size, requested int64) *Block {
-	if q := h.quick; q != nil {
-		c := classOf(size)
-		if b := q.tops[c]; b != nil && b.size == size {
-			q.tops[c] = b.listNext
-			b.listNext = nil
-			h.handOut(b, requested)
-			return b
-		}
+	q := h.quick
+	if q == nil {
+		return nil
 	}
-	return h.mallocMerged(size, requested)
+	c := classOf(size)
+	b := q.tops[c]
+	if b == nil || b.size != size {
+		return h.mallocMerged(size, requested)
+	}
+	q.tops[c] = b.listNext
+	b.state = live
+	b.requested = requested
+	h.fig.Requested += requested
+	h.fig.Active += size
+	switch b.lies {
+	case within:
+		h.chargePage(b.page, size)
+	case alone:
+		h.fig.Cache -= size
+	case across:
+		h.chargeAcross(b)
+	}
+	return b
 }
 
 // mallocMerged looks among the merged blocks, then merges the quick ones and
@@ -119,51 +135,60 @@ func (h *Heap) mallocMerged(size, requested int64) *Block {
 	}
 	z.removeFree(b)
 	h.splitFree(b, size)
-	h.handOut(b, requested)
-	return b
+	return h.handOut(b, requested)
 }
 
-// handOut makes b live.
-func (h *Heap) handOut(b *Block, requested int64) {
-	h.birth(b)
-	b.requested = requested
-	h.fig.Requested += requested
-	h.charge(b)
+// handOut makes b live, in no list so far. Like all blocks it goes out over the
+// top of its quick stack, but first it is noted where it lies.
+func (h *Heap) handOut(b *Block, requested int64) *Block {
+	b.locate()
+	b.seg.eachShared(b, h.unfresh)
+	h.quick.push(b)
+	return h.Malloc(b.size, requested)
 }
 
-// birth makes b live under a generation that no other block of the heap ever had:
-// structs come and go at an address, and a buffer must not be taken for an older
-// one there.
-func (h *Heap) birth(b *Block) {
-	b.state = live
-	h.births = max(h.births, b.gen) + 1
-	h.births |= 1
-	b.gen = h.births
-}
-
-// Free takes back a live block that no queued work can touch any more.
+// Free takes back a live block that no queued work can touch any more. The
+// caller has claimed it.
 func (h *Heap) Free(b *Block) {
-	h.takeBack(b)
-	h.pushQuick(b)
+	if b.odd.Load() != 0 {
+		h.tidy(b)
+	}
+	h.clock++
+	b.stamp = h.clock
+	h.fig.Requested -= b.requested
+	h.fig.Active -= b.size
+	switch b.lies {
+	case within:
+		h.dischargePage(b.page, b.size)
+	case alone:
+		h.fig.Cache += b.size
+	case across:
+		h.dischargeAcross(b)
+	}
+	h.last = b
+	h.quick.push(b)
 }
 
-// takeBack ends b's life as a live block; the caller says what becomes of it.
-func (h *Heap) takeBack(b *Block) {
+// tidy looks after what is odd about a block that is freed.
+func (h *Heap) tidy(b *Block) {
 	if n := b.next; n != nil && n.state == room {
 		h.dissolve(n)
 	}
-	h.fig.Requested -= b.requested
-	h.discharge(b)
-	b.gen++
-	h.clock++
-	b.stamp = h.clock
-	b.uses = b.uses[:0]
-	h.last = b
+	if b.uses != nil {
+		*b.uses = (*b.uses)[:0]
+	}
+	b.odd.Store(0)
 }
 
-func (h *Heap) pushQuick(b *Block) {
+// Discard claims and frees a live block that nobody else knows.
+func (h *Heap) Discard(b *Block) {
+	b.Claim(b.Gen())
+	h.Free(b)
+}
+
+func (q *quickStacks) push(b *Block) {
 	b.state = quick
-	q, c := h.quick, classOf(b.size)
+	c := int(b.class)
 	if q.tops[c] == nil {
 		q.set.add(c)
 		q.some = true
@@ -171,6 +196,9 @@ func (h *Heap) pushQuick(b *Block) {
 	b.listNext = q.tops[c]
 	q.tops[c] = b
 }
+
+// pop takes b off again that was pushed last.
+func (q *quickStacks) pop(b *Block) { q.tops[b.class] = b.listNext }
 
 // flush merges all quick blocks with their free neighbours; it reports whether
 // there were any.
@@ -187,7 +215,6 @@ func (h *Heap) flush() bool {
 			q.tops[c] = nil
 			for b != nil {
 				next := b.listNext
-				b.listNext = nil
 				b.seg.touch(b)
 				h.merge(b)
 				merged = true
@@ -236,10 +263,11 @@ func (h *Heap) splitFree(b *Block, size int64) {
 }
 
 // cut shortens b to size bytes and gives the rest as a block of its own, in no
-// list and, so that no neighbour merges with it yet, claimed.
+// list and, so that no neighbour merges with it yet, promised.
 func (h *Heap) cut(b *Block, size int64) *Block {
 	r := h.newBlock()
-	r.seg, r.off, r.size, r.state = b.seg, b.off+size, b.size-size, claimed
+	r.seg, r.off, r.size, r.state = b.seg, b.off+size, b.size-size, promised
+	r.odd.Store(b.odd.Load()) // what is behind it now
 	r.prev, r.next = b, b.next
 	if b.next != nil {
 		b.next.prev = r
@@ -258,14 +286,24 @@ func (h *Heap) unlink(b *Block) {
 	if b.next != nil {
 		b.next.prev = b.prev
 	}
-	b.prev, b.next, b.seg, b.state = nil, nil, nil, hole
+	b.prev, b.next, b.seg, b.page, b.state = nil, nil, nil, nil, hole
+	h.births = max(h.births, b.Gen())
 	h.spares.push(b)
 }
 
+// newBlock gives a struct that stands for nothing yet. Its generation is above
+// all that ended in blocks which were unlinked, so above all that ended where it
+// will stand: those who remember an older block there can't mistake it.
 func (h *Heap) newBlock() *Block {
-	if b := h.spares.head; b != nil {
+	b := h.spares.head
+	if b != nil {
 		h.spares.remove(b)
-		return b
+	} else {
+		b = &Block{}
 	}
-	return &Block{}
+	b.gen.Store(h.births + 1)
+	return b
 }
+
+// Now is the heap's bytes where they are kept: they change with the next call.
+func (h *Heap) Now() *Figures { return &h.fig }

@@ -29,14 +29,15 @@ type wait struct {
 }
 
 // FreeBehind takes back a live block that queued work may still use until every
-// mark is reached. Its bytes are cache at once; it is handed out again, and its
+// mark is reached. The caller has claimed it. Its bytes are cache at once; it is handed out again, and its
 // pages given up, only after Settle has seen the marks.
 func (h *Heap) FreeBehind(b *Block, marks []metal.Mark) {
 	if len(marks) == 0 {
 		h.Free(b)
 		return
 	}
-	h.takeBack(b)
+	h.Free(b)
+	h.quick.pop(b)
 	b.state = pending
 	b.waits = int32(len(marks))
 	h.fig.Pending += b.size
@@ -101,7 +102,7 @@ func (h *Heap) settled(b *Block) []PageRun {
 		h.dropping--
 		return h.dropBlock(b)
 	}
-	h.pushQuick(b)
+	h.quick.push(b)
 	return nil
 }
 

@@ -109,7 +109,7 @@ func (h *Heap) claim(p *Plan, w window) {
 		rest.state = kind
 		h.relist(rest)
 	}
-	n.state = claimed
+	n.state = promised
 	n.seg.pageAt(n.seg.pageIndex(n.end() - 1))
 	p.block, p.off, p.missing = n, w.off, w.missing
 }

@@ -78,7 +78,7 @@ func (h *Heap) PlanFit(size, requested int64) *Plan {
 		if b := z.fit(size); b != nil {
 			z.removeFree(b)
 			h.splitFree(b, size)
-			b.state = claimed
+			b.state = promised
 			return &Plan{heap: h, size: size, requested: requested, zone: zi, block: b, off: b.off}
 		}
 	}
@@ -109,7 +109,7 @@ func (h *Heap) segmentSize(size int64) int64 {
 		n = medium
 	}
 	if h.cfg.MaxSegment > 0 && n > h.cfg.MaxSegment {
-		n = max(size, h.cfg.MaxSegment&^(h.align-1))
+		n = max(size, h.cfg.MaxSegment&^(h.cfg.Alignment-1))
 	}
 	return n
 }
@@ -162,8 +162,7 @@ func (p *Plan) HandOut() *Block {
 	if p.grow != nil {
 		return h.extend(p, b)
 	}
-	h.handOut(b, p.requested)
-	return b
+	return h.handOut(b, p.requested)
 }
 
 // Commit is Enter and HandOut.
@@ -177,7 +176,7 @@ func (p *Plan) claimNew(rng metal.Range) {
 	h := p.heap
 	if p.Segment != 0 {
 		s := h.addSegment(p.zone, rng, rng.Size, 63)
-		s.first.state = claimed
+		s.first.state = promised
 		p.block, p.off = s.first, 0
 		return
 	}
@@ -186,7 +185,7 @@ func (p *Plan) claimNew(rng metal.Range) {
 	if n := roundUp(p.size+p.room, h.cfg.PageSize); b.size > n {
 		s.zone.addHole(h.cut(b, n))
 	}
-	b.state = claimed
+	b.state = promised
 	p.block, p.off = b, 0
 }
 
@@ -206,7 +205,7 @@ func (h *Heap) enterPages(p *Plan, handles []metal.Handle) *Block {
 		start := i << s.shift
 		alone := p.off <= start && start+s.pageSize <= end
 		pg.cache, pg.fresh = s.pageSize, !alone
-		pg.live, pg.pending, pg.stamp = 0, 0, 0
+		pg.slack, pg.pending, pg.stamp = 0, 0, 0
 		h.fig.Cache += s.pageSize
 	}
 	if b.off < p.off {

@@ -7,119 +7,149 @@ type segment struct {
 	rng      metal.Range
 	zone     *zone
 	pageSize int64
-	shift    uint // log2 of pageSize; 63 when the segment is a single page
-	pages    []page
+	shift    uint    // log2 of pageSize; 63 when the segment is a single page
+	pages    []*page // blocks point to them too: a page stays where it is
 	first    *Block
 	mapped   int // pages with memory
 }
 
-// page is what a device maps. The counters are kept only while the page is
-// shared: a page that one block covers alone keeps the values of a free page
-// (live 0, all of it cache), so that large blocks cost the same as small ones.
+// page is what a device maps. Its free bytes are cache or slack, what is left of
+// it is live. That is counted only while the page is shared: one that a block
+// covers alone keeps the values of a free page (all of it cache), so that large
+// blocks cost the same as small ones.
 type page struct {
-	handle  metal.Handle // 0: no memory here
-	live    int64        // bytes of live blocks
-	cache   int64        // free bytes counted as cache; the rest of the free ones is slack
+	size    int64
+	cache   int64        // free bytes counted as cache
 	pending int64        // of cache, bytes of pending blocks
+	slack   int64        // the other free bytes
+	handle  metal.Handle // 0: no memory here
 	stamp   uint64       // heap clock of the last free that touched it
 	fresh   bool         // nothing on it was handed out yet: all cache; what the first block leaves is slack
 }
 
+func (p *page) live() int64 { return p.size - p.cache - p.slack }
+
+// lies says how a block lies on its pages.
+type lies uint8
+
+const (
+	across lies = iota // shares its first or its last page, or both, and has others
+	within             // on one page, which it shares
+	alone              // shares none
+)
+
 // pageAt gives the page with that index, growing the table: a segment may be
 // reserved far larger than it will ever be mapped.
 func (s *segment) pageAt(i int64) *page {
-	for int64(len(s.pages)) <= i {
-		s.pages = append(s.pages, page{})
+	if n := i + 1 - int64(len(s.pages)); n > 0 {
+		added := make([]page, n)
+		for j := range added {
+			added[j].size = s.pageSize
+			s.pages = append(s.pages, &added[j])
+		}
 	}
-	return &s.pages[i]
+	return s.pages[i]
 }
 
 func (s *segment) pageIndex(off int64) int64 { return off >> s.shift }
 
-// cover splits a block into the pages that it shares with others (first and
-// last, with the bytes that lie in them; 0 bytes: none) and the number of pages
-// that it covers alone.
-func (s *segment) cover(b *Block) (first, last, headBytes, tailBytes, whole int64) {
-	first, last = s.pageIndex(b.off), s.pageIndex(b.end()-1)
+// cover gives the pages that b shares with others, nil where there is none, and
+// b's bytes in them; its other bytes lie on pages that it covers alone. A block
+// within one page has a head at most.
+func (s *segment) cover(b *Block) (head, tail *page, headBytes, tailBytes int64) {
+	first, last := s.pageIndex(b.off), s.pageIndex(b.end()-1)
 	if first == last {
 		if b.size == s.pageSize {
-			return first, last, 0, 0, 1
+			return nil, nil, 0, 0
 		}
-		return first, last, b.size, 0, 0
+		return s.pages[first], nil, b.size, 0
 	}
-	whole = last - first - 1
-	if headBytes = (first+1)<<s.shift - b.off; headBytes == s.pageSize {
-		headBytes = 0
-		whole++
+	if n := (first+1)<<s.shift - b.off; n != s.pageSize {
+		head, headBytes = s.pages[first], n
 	}
-	if tailBytes = b.end() - last<<s.shift; tailBytes == s.pageSize {
-		tailBytes = 0
-		whole++
+	if n := b.end() - last<<s.shift; n != s.pageSize {
+		tail, tailBytes = s.pages[last], n
 	}
-	return first, last, headBytes, tailBytes, whole
-}
-
-// charge takes a block that becomes live out of cache and slack.
-func (h *Heap) charge(b *Block) {
-	s := b.seg
-	first, last, head, tail, whole := s.cover(b)
-	h.fig.Active += b.size
-	h.fig.Cache -= whole * s.pageSize
-	if head > 0 {
-		h.chargePage(&s.pages[first], head)
-	}
-	if tail > 0 {
-		h.chargePage(&s.pages[last], tail)
-	}
-}
-
-func (h *Heap) chargePage(p *page, n int64) {
-	if p.fresh {
-		p.fresh = false
-		h.fig.Cache -= p.cache
-		h.fig.Slack += p.cache
-		p.cache = 0
-	}
-	fromCache := min(n, p.cache-p.pending)
-	p.live += n
-	p.cache -= fromCache
-	h.fig.Cache -= fromCache
-	h.fig.Slack -= n - fromCache
-}
-
-// discharge counts a block that stops being live as cache.
-func (h *Heap) discharge(b *Block) {
-	s := b.seg
-	first, last, head, tail, whole := s.cover(b)
-	h.fig.Active -= b.size
-	h.fig.Cache += whole * s.pageSize
-	if head > 0 {
-		h.dischargePage(s, &s.pages[first], head)
-	}
-	if tail > 0 {
-		h.dischargePage(s, &s.pages[last], tail)
-	}
-}
-
-func (h *Heap) dischargePage(s *segment, p *page, n int64) {
-	p.live -= n
-	p.cache += n
-	h.fig.Cache += n
-	if p.live == 0 { // no live block left: its slack is cache now
-		rest := s.pageSize - p.cache
-		p.cache = s.pageSize
-		h.fig.Cache += rest
-		h.fig.Slack -= rest
-	}
+	return head, tail, headBytes, tailBytes
 }
 
 // eachShared calls f for the pages that b shares, with b's bytes in them.
 func (s *segment) eachShared(b *Block, f func(p *page, n int64)) {
-	first, last, head, tail, _ := s.cover(b)
-	if head > 0 {
-		f(&s.pages[first], head)
+	head, tail, headBytes, tailBytes := s.cover(b)
+	if head != nil {
+		f(head, headBytes)
 	}
-	if tail > 0 {
-		f(&s.pages[last], tail)
+	if tail != nil {
+		f(tail, tailBytes)
 	}
+}
+
+// locate notes in a block that is to be handed out what each charge and discharge
+// of it needs. It stays true until the block is merged or grows.
+func (b *Block) locate() {
+	b.class = uint16(classOf(b.size))
+	switch head, tail, headBytes, _ := b.seg.cover(b); {
+	case head == nil && tail == nil:
+		b.lies, b.page = alone, nil
+	case headBytes == b.size:
+		b.lies, b.page = within, head
+	default:
+		b.lies, b.page = across, nil
+	}
+}
+
+// unfresh: the first block on a page leaves the rest of it as slack.
+func (h *Heap) unfresh(p *page, _ int64) {
+	if p.fresh {
+		p.fresh = false
+		h.fig.Cache -= p.cache
+		h.fig.Slack += p.cache
+		p.cache, p.slack = 0, p.cache
+	}
+}
+
+func (h *Heap) chargeAcross(b *Block) {
+	head, tail, headBytes, tailBytes := b.seg.cover(b)
+	h.fig.Cache -= b.size - headBytes - tailBytes
+	if head != nil {
+		h.chargePage(head, headBytes)
+	}
+	if tail != nil {
+		h.chargePage(tail, tailBytes)
+	}
+}
+
+// chargePage takes n bytes of the page from cache, and from slack what cache
+// lacks.
+func (h *Heap) chargePage(p *page, n int64) {
+	if cache := p.cache - p.pending; n > cache {
+		p.slack -= n - cache
+		h.fig.Slack -= n - cache
+		n = cache
+	}
+	p.cache -= n
+	h.fig.Cache -= n
+}
+
+func (h *Heap) dischargeAcross(b *Block) {
+	head, tail, headBytes, tailBytes := b.seg.cover(b)
+	h.fig.Cache += b.size - headBytes - tailBytes
+	if head != nil {
+		h.dischargePage(head, headBytes)
+	}
+	if tail != nil {
+		h.dischargePage(tail, tailBytes)
+	}
+}
+
+// dischargePage makes n bytes of the page cache, and the slack as well when no
+// live block is left on it.
+func (h *Heap) dischargePage(p *page, n int64) {
+	if p.slack != 0 && p.cache+p.slack+n == p.size {
+		n += p.slack
+		h.fig.Slack -= p.slack
+		p.slack = 0
+	}
+	p.cache += n
+	h.fig.Cache += n
 }

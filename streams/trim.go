@@ -141,7 +141,7 @@ func (h *Heap) carve(runs []PageRun, pages []pageGroup) []PageRun {
 	if s.shift == 63 {
 		return append(runs, h.dropSegment(s))
 	}
-	b.state = claimed
+	b.state = promised
 	for i := 0; i < len(pages); {
 		first, next := pages[i].index, pages[i].index
 		for ; i < len(pages) && pages[i].index == next; i++ {
@@ -204,8 +204,8 @@ func (h *Heap) ReduceCache(n int64) []PageRun {
 	runs := h.TakeFree(n)
 	left := n - (before - h.fig.Cache)
 	if s != nil && left > 0 {
-		left -= h.slackPage(&s.pages[first], left)
-		left -= h.slackPage(&s.pages[end], left)
+		left -= h.slackPage(s.pages[first], left)
+		left -= h.slackPage(s.pages[end], left)
 	}
 	for _, z := range h.zones {
 		if z == nil || left <= 0 {
@@ -213,7 +213,7 @@ func (h *Heap) ReduceCache(n int64) []PageRun {
 		}
 		for _, s := range z.segs {
 			for i := 0; i < len(s.pages) && left > 0; i++ {
-				left -= h.slackPage(&s.pages[i], left)
+				left -= h.slackPage(s.pages[i], left)
 			}
 		}
 	}
@@ -223,11 +223,12 @@ func (h *Heap) ReduceCache(n int64) []PageRun {
 // slackPage counts up to n of the page's cached bytes as slack, if a live block
 // holds the page.
 func (h *Heap) slackPage(p *page, n int64) int64 {
-	if p.handle == 0 || p.live == 0 {
+	if p.handle == 0 || p.live() == 0 {
 		return 0
 	}
 	d := min(n, p.cache-p.pending)
 	p.cache -= d
+	p.slack += d
 	h.fig.Cache -= d
 	h.fig.Slack += d
 	return d

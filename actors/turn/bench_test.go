@@ -3,12 +3,14 @@ package turn
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
 
 	"github.com/metalloc/metalloc/internal/seam"
+	"github.com/metalloc/metalloc/internal/steps"
 )
 
 // ping is an op that counts and tells its poster.
@@ -25,9 +27,11 @@ func (p *ping) Fail(error) { p.done.Open() }
 
 // idle returns a mailbox whose actor is alive and idle; it and its dispatcher
 // are stopped when the test ends.
-func idle(tb testing.TB) *Mailbox {
+func idle(tb testing.TB) *Mailbox { return idleWith(tb, nil) }
+
+func idleWith(tb testing.TB, errands func()) *Mailbox {
 	d := NewDispatcher(seam.Real, 300, 8)
-	m := New(seam.Real)
+	m := New(seam.Real, errands)
 	pid := system.Root.Spawn(actor.PropsFromFunc(func(actor.Context) {},
 		actor.WithMailbox(m.Producer()), actor.WithDispatcher(d)))
 	p := newPing(new(int))
@@ -48,15 +52,24 @@ func TestNothingIsAllocated(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates for channels and goroutines, and makes sync.Pool drop what it holds")
 	}
-	if simAtomics {
+	if steps.Simulated {
 		t.Skip("built with simatomics, which doesn't pool")
 	}
-	m, n := idle(t), 0
+	errands := 0
+	m, n := idleWith(t, func() { errands++ }), 0
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
 		if m.TryEnter() {
 			m.Exit()
 		}
 	}))
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		_ = m.Leave()
+		if m.TryEnter() {
+			_ = m.Leave()
+			m.Exit()
+		}
+	}))
+	require.Equal(t, 2*1001, errands)
 	p := newPing(&n)
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
 		_ = m.Post(p)
@@ -158,6 +171,55 @@ func BenchmarkShared(b *testing.B) {
 			require.Equal(b, b.N, n)
 		})
 	}
+}
+
+// Leaving something: with an idle actor, with one's own turn, and with an actor
+// that another goroutine enters and leaves all the time.
+func BenchmarkLeave(b *testing.B) {
+	b.Run("idle", func(b *testing.B) {
+		n := 0
+		m := idleWith(b, func() { n++ })
+		b.ReportAllocs()
+		b.ResetTimer()
+		for range b.N {
+			_ = m.Leave()
+		}
+		require.Equal(b, b.N, n)
+	})
+	b.Run("inside", func(b *testing.B) {
+		n := 0
+		m := idleWith(b, func() { n++ })
+		b.ReportAllocs()
+		b.ResetTimer()
+		for range b.N {
+			if m.TryEnter() {
+				_ = m.Leave()
+				m.Exit()
+			}
+		}
+		require.Equal(b, b.N, n)
+	})
+	b.Run("busy", func(b *testing.B) {
+		n := 0
+		m := idleWith(b, func() { n++ })
+		var stop atomic.Bool
+		var owner sync.WaitGroup
+		owner.Go(func() {
+			for !stop.Load() {
+				if m.Enter() {
+					m.Exit()
+				}
+			}
+		})
+		fan(b, 1, func(times int) {
+			for range times {
+				_ = m.Leave()
+			}
+		})
+		stop.Store(true)
+		owner.Wait()
+		require.Positive(b, n)
+	})
 }
 
 // fan spreads b.N calls over g goroutines.

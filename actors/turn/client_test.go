@@ -15,10 +15,10 @@ import (
 type fate int
 
 const (
-	quick fate = iota
-	slow       // lets others run while it holds the turn
-	crash      // panics
-	leave      // calls runtime.Goexit
+	quick  fate = iota
+	slow        // lets others run while it holds the turn
+	crash       // panics
+	goexit      // calls runtime.Goexit
 )
 
 // visit is an op, and a message: it numbers what a client has sent.
@@ -71,6 +71,8 @@ type client struct {
 	n      int
 	sure   int      // visits that must take place unless the actor is stopped
 	posted []*visit // accepted by Post
+	things []*thing // left
+	steps  int      // that are still to be made
 }
 
 func (c *client) next(how fate) *visit {
@@ -78,8 +80,17 @@ func (c *client) next(how fate) *visit {
 	return &visit{client: c, n: c.n, how: how, done: c.w.s.NewGate()}
 }
 
-func (c *client) work(steps int) {
-	for range steps {
+// work is a client's goroutine, and goes on with another when errands that the
+// client served in its own turn has ended this one.
+func (c *client) work() {
+	returned := false
+	defer func() {
+		if !returned && !c.w.t.Failed() {
+			c.w.s.Go(c.work)
+		}
+	}()
+	for c.steps > 0 {
+		c.steps--
 		how := quick
 		switch k := c.rng.IntN(100); {
 		case k < 30:
@@ -87,7 +98,7 @@ func (c *client) work(steps int) {
 		case k < 33:
 			how = crash
 		case k < 35:
-			how = leave
+			how = goexit
 		}
 		c.step(how)
 	}
@@ -96,14 +107,23 @@ func (c *client) work(steps int) {
 			c.w.wait(v.done)
 		}
 	}
+	for _, th := range c.things {
+		if th.state.Load() == left {
+			c.w.wait(th.done)
+		}
+	}
+	returned = true
+	c.w.rest()
 }
 
 func (c *client) step(how fate) {
 	w := c.w
 	switch k := c.rng.IntN(100); {
-	case k < 45:
+	case k < 35:
 		c.visit(how)
-	case k < 65:
+	case k < 60:
+		c.leave(how)
+	case k < 70:
 		c.post(how, true)
 	case k < 75:
 		c.post(how, false)
@@ -144,7 +164,7 @@ func (c *client) visit(how fate) {
 	}
 	c.sure++
 	v := c.next(how)
-	if how == leave { // on a goroutine that can be spared, which takes the turn along
+	if how == goexit { // on a goroutine that can be spared, which takes the turn along
 		c.w.s.Go(func() {
 			defer v.done.Open()
 			_ = c.inline(v)
@@ -191,7 +211,7 @@ func (c *client) judge(v *visit, err error) {
 	case err == nil && v.how < crash:
 	case errors.Is(err, ErrStopped) && c.w.cut:
 	case errors.As(err, &pe) && v.how == crash && pe.Value == crash:
-	case errors.Is(err, ErrGoexit) && v.how == leave:
+	case errors.Is(err, ErrGoexit) && v.how == goexit:
 	default:
 		c.w.t.Errorf("seed %d: visit with fate %d: %v", c.w.seed, v.how, err)
 	}

@@ -56,7 +56,7 @@ func (c *counter) Add(by int) (n int, err error) {
 }
 
 func Example() {
-	c := &counter{m: New(seam.Real)}
+	c := &counter{m: New(seam.Real, nil)}
 	d := NewDispatcher(seam.Real, 300, 4)
 	defer d.Close()
 	pid := system.Root.Spawn(actor.PropsFromFunc(func(actor.Context) {},

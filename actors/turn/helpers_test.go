@@ -71,18 +71,28 @@ type rig struct {
 	log    []string          // what happened in the turn
 	on     map[string]func() // called by the actor when it logs that
 	yields int
+	spin   func(i int)
+
+	left, taken []string // errands: not yet seen by the actor, and seen
 }
 
-type yieldCounter struct {
+type rigSeam struct {
 	seam.Seam
 	b *rig
 }
 
-func (y yieldCounter) Yield() { y.b.yields++ }
+func (s rigSeam) Yield() { s.b.yields++ }
+
+func (s rigSeam) Spin(i int) bool {
+	if s.b.spin != nil {
+		s.b.spin(i)
+	}
+	return s.Seam.Spin(i)
+}
 
 func newRig(t *testing.T) *rig {
 	b := &rig{T: t, d: &manual{}, on: map[string]func(){}}
-	b.m = New(yieldCounter{seam.Real, b})
+	b.m = New(rigSeam{seam.Real, b}, b.errands)
 	return b
 }
 
@@ -125,6 +135,24 @@ func (b *rig) did(what string) {
 	}
 }
 
+// errands looks once at what was left: for more it has to be called again. What a
+// panic keeps it from it has taken already.
+func (b *rig) errands() {
+	b.taken, b.left = append(b.taken, b.left...), nil
+	for len(b.taken) > 0 {
+		what := b.taken[0]
+		b.taken = b.taken[1:]
+		b.did(what)
+	}
+}
+
+// leave leaves something and expects that to be accepted.
+func (b *rig) leave(what string) {
+	b.Helper()
+	b.left = append(b.left, what)
+	require.NoError(b, b.m.Leave())
+}
+
 func (b *rig) tell(msg any) { system.Root.Send(b.pid, msg) }
 
 // logged drains and checks what has happened since the last time.
@@ -135,11 +163,20 @@ func (b *rig) logged(want ...string) {
 	b.log = nil
 }
 
+// here checks what has happened since the last time, on the test's goroutine: all
+// else that is to happen was not scheduled.
+func (b *rig) here(want ...string) {
+	b.Helper()
+	require.Empty(b, b.d.scheduled)
+	require.Equal(b, want, b.log)
+	b.log = nil
+}
+
 // enterable checks that the actor is idle, and leaves it so.
 func (b *rig) enterable() {
 	b.Helper()
 	require.Empty(b, b.d.scheduled)
-	require.True(b, b.m.TryEnter(), "word %06b", b.m.word.Load())
+	require.True(b, b.m.TryEnter(), "word %07b", b.m.word.Load())
 	b.m.Exit()
 	require.Empty(b, b.d.scheduled)
 }

@@ -33,8 +33,8 @@ func (m *Mailbox) run() {
 	returned = true
 }
 
-// drain serves what is queued, the system's messages before each of the users',
-// until nothing is runnable (true) or a handler has panicked (false).
+// drain serves errands and what is queued, the system's messages before each of
+// the users', until nothing is runnable (true) or a handler has panicked (false).
 func (m *Mailbox) drain() (done bool) {
 	var op Op // what is being served
 	var msg any
@@ -50,6 +50,9 @@ func (m *Mailbox) drain() (done bool) {
 			m.seam.Yield()
 		}
 		op, msg = nil, nil
+		if m.sys.taken == nil && errandsDue(m.word.Load()) {
+			m.serveErrands() // then on with the rest, so that no stream of errands keeps messages waiting
+		}
 		if n := m.sys.pop(&m.word, sysPending); n != nil {
 			msg = unwrap(n)
 			m.system(msg)

@@ -6,6 +6,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/metalloc/metalloc/internal/seam"
+	"github.com/metalloc/metalloc/internal/steps"
 )
 
 // line is what the word gets to itself: two cache lines, because the adjacent
@@ -30,10 +31,11 @@ type Mailbox struct {
 	invoker    actor.MessageInvoker // set by RegisterHandlers, as is dispatcher
 	dispatcher actor.Dispatcher
 	runFn      func() // m.run; a method value made per use would allocate
+	errands    func()
 	spawned    atomic.Bool
 
 	_    [line]byte
-	word atomicWord
+	word steps.Uint32
 	_    [line - 4]byte
 
 	user, sys queue
@@ -46,8 +48,18 @@ var _ actor.Mailbox = (*Mailbox)(nil)
 
 // New returns the mailbox of an actor that is yet to be spawned with it; until
 // then, what is posted waits.
-func New(s seam.Seam) *Mailbox {
-	m := &Mailbox{seam: s}
+//
+// errands, which may be nil, deals with all that callers of Leave have put down
+// for the actor, in a place of its own that they don't share with this package.
+// The turn's holder calls it, on whatever goroutine that is: it should be short,
+// and take each thing off before it acts on it, as after a panic it is called
+// again for the rest. It may find nothing. Once *actor.Stop was posted it may be
+// called before or after the actor has handled that, and must know which.
+func New(s seam.Seam, errands func()) *Mailbox {
+	if errands == nil {
+		errands = func() {}
+	}
+	m := &Mailbox{seam: s, errands: errands}
 	m.runFn = m.run
 	m.word.Store(running | unborn)
 	return m
@@ -82,7 +94,7 @@ func (m *Mailbox) enterSlow() bool {
 			if m.TryEnter() {
 				return true
 			}
-		case running:
+		case running, running | errand: // what was left is served on the way out
 		default:
 			return false
 		}
@@ -91,10 +103,12 @@ func (m *Mailbox) enterSlow() bool {
 }
 
 // Exit lets go of the turn, which the caller holds. If something was posted
-// meanwhile the turn passes to the run loop instead, on another goroutine.
+// meanwhile the turn passes to the run loop instead, on another goroutine. If
+// something was only left, errands is called here; a panic in it is the actor's
+// failure, and Exit returns.
 func (m *Mailbox) Exit() {
 	if !m.word.CompareAndSwap(running, 0) {
-		m.handOver()
+		m.exitSlow()
 	}
 }
 

@@ -57,11 +57,11 @@ func TestNothingRunsBeforeStarted(t *testing.T) {
 // Until RegisterHandlers there is nothing to start the run loop with.
 func TestRegisterHandlersStartsWhatWaits(t *testing.T) {
 	d := &manual{}
-	m := New(seam.Real)
+	m := New(seam.Real, nil)
 	m.PostUserMessage("waits for Started")
 	m.RegisterHandlers(nil, d)
 	require.Empty(t, d.scheduled)
-	m = New(seam.Real)
+	m = New(seam.Real, nil)
 	m.PostSystemMessage(&actor.SuspendMailbox{})
 	m.RegisterHandlers(nil, d)
 	require.Len(t, d.scheduled, 1)

@@ -1,6 +1,10 @@
 package turn
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/metalloc/metalloc/internal/steps"
+)
 
 // Node links an op into a mailbox. Embed it in the op: posting then allocates
 // nothing. It must not be copied while the op is posted.
@@ -17,8 +21,8 @@ func (n *Node) Header() *Node { return n }
 // holder. The consumer takes all that was pushed in one swap; as nobody pops
 // single nodes off the shared stack, a node may be used again at once (no ABA).
 type queue struct {
-	top   atomicTop // pushed, newest first
-	taken *Node     // the holder's, oldest first
+	top   steps.Pointer[Node] // pushed, newest first
+	taken *Node               // the holder's, oldest first
 }
 
 func (q *queue) push(n *Node) {
@@ -31,7 +35,7 @@ func (q *queue) push(n *Node) {
 }
 
 // pop returns the oldest node, or nil. bit is the queue's pending bit in word.
-func (q *queue) pop(word *atomicWord, bit uint32) *Node {
+func (q *queue) pop(word *steps.Uint32, bit uint32) *Node {
 	if q.taken == nil && word.Load()&bit != 0 {
 		word.And(^bit) // before the take: who pushes later sets it again
 		q.taken = reversed(q.top.Swap(nil))
@@ -85,7 +89,7 @@ func foreign(msg any) *Node {
 func unwrap(n *Node) any {
 	msg := n.msg
 	n.msg = nil
-	if !simAtomics { // whether a push has to be retried hangs on addresses, and those on the pool
+	if !steps.Simulated { // whether a push has to be retried hangs on addresses, and those on the pool
 		foreignNodes.Put(n)
 	}
 	return msg

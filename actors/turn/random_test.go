@@ -8,6 +8,7 @@ import (
 
 	"github.com/metalloc/metalloc/internal/seam"
 	"github.com/metalloc/metalloc/internal/seam/simseam"
+	"github.com/metalloc/metalloc/internal/steps"
 )
 
 // simulate runs a world under simseam and returns the run's trace. With the
@@ -23,21 +24,25 @@ func simulate(t *testing.T, seed uint64) uint64 {
 		w.live(12)
 		d.Close()
 	})
-	preemptWith(sim.Yield)
-	defer preemptWith(nil)
+	steps.Preempt(sim.Yield)
+	defer steps.Preempt(nil)
 	require.NoError(t, sim.Run())
 	return sim.Trace()
 }
 
 func TestSimulated(t *testing.T) {
+	seeds := uint64(300)
+	if steps.Simulated {
+		seeds = 3000
+	}
 	traces := map[uint64]bool{}
-	for seed := *firstSeed; seed < *firstSeed+simSeeds; seed++ {
+	for seed := *firstSeed; seed < *firstSeed+seeds; seed++ {
 		trace := simulate(t, seed)
 		require.Equal(t, trace, simulate(t, seed), "seed %d gives one run", seed)
 		require.False(t, t.Failed(), "seed %d", seed)
 		traces[trace] = true
 	}
-	require.Len(t, traces, simSeeds, "each seed gives another run")
+	require.Len(t, traces, int(seeds), "each seed gives another run")
 }
 
 // The same load on real goroutines, for the race detector.

@@ -12,6 +12,8 @@
 //	running      whoever takes the turn             the turn's holder, letting go
 //	userPending  a poster, after its push           the holder, before it takes the queue
 //	sysPending   a poster, after its push           the holder, before it takes the queue
+//	errand       who leaves something, after that;  the holder, before it calls errands
+//	             the holder, if errands panicked
 //	suspended    the holder, on *SuspendMailbox     the holder, on *ResumeMailbox
 //	unborn       New                                the holder, on *Started
 //	stopped      whoever posts *Stop, along with    never
@@ -22,12 +24,15 @@
 //  1. Who turned running from 0 to 1 holds the turn. The turn is passed on by
 //     scheduling the run loop with running left set; nobody can slip in between.
 //     New holds it until RegisterHandlers has made scheduling possible.
-//  2. A pending bit is set after the push and cleared before the take. So a
-//     poster that finds its bit set already may leave: the take is still to come.
+//  2. A pending bit is set after the push and cleared before the take; so is
+//     errand, with errands taking. So a poster that finds its bit set already may
+//     go: the take is still to come.
 //  3. running is cleared only by a CAS from a word without runnable work, and a
 //     poster that makes work runnable while nobody runs takes the turn in the
 //     same CAS and schedules the run loop. So with running clear no work is
-//     runnable, and no wake-up is lost.
+//     runnable, and no wake-up is lost. Errands are runnable as user work is, but
+//     start no run loop: who is inside serves them on its way out, and who leaves
+//     some with an idle actor takes the turn and does the same.
 //  4. While running is clear the system queue's taken part is empty, and the user
 //     queue's is empty unless the actor is suspended or unborn. If it is stopped
 //     as well, only foreign messages are left: every op has been failed.
@@ -37,13 +42,16 @@
 // Nobody waits for ever on a stopped actor: a Post that sees stopped is refused;
 // one that had looked before makes work that is runnable whatever else the word
 // says (3), and the run loop fails it; what was queued is failed after *Stop was
-// handled, in the same turn (4).
+// handled, in the same turn (4). Nor is anything left for good: Leave looks for
+// stopped in the very word that it adds errand to, so all that it accepted is
+// runnable when *Stop is handled, and served before that turn ends (3).
 package turn
 
 const (
 	running uint32 = 1 << iota
 	userPending
 	sysPending
+	errand
 	suspended
 	unborn
 	stopped
@@ -52,14 +60,19 @@ const (
 // heldBack: user work may not reach the actor.
 func heldBack(w uint32) bool { return w&(suspended|unborn) != 0 }
 
-// runnable: the run loop has something to do. Held back user work is runnable
-// once the actor is stopped, because queued ops must then be failed.
+// runnable: the turn's holder has something to do. Held back user work is
+// runnable once the actor is stopped, because queued ops must then be failed and
+// errands be served: nothing else will happen to them.
 func runnable(w uint32) bool {
-	return w&sysPending != 0 || w&userPending != 0 && (!heldBack(w) || w&stopped != 0)
+	return w&sysPending != 0 || w&(userPending|errand) != 0 && (!heldBack(w) || w&stopped != 0)
 }
 
+// errandsDue: errands may be called. The system's messages go first, among them
+// the *Stop without which an actor that is held back isn't to be touched.
+func errandsDue(w uint32) bool { return w&(errand|sysPending) == errand && runnable(w) }
+
 // posted is the word after bits were published by a poster. start: the poster
-// has taken the turn and owes the run loop a start.
+// has taken the turn and owes the run loop a start, or errands a call.
 func posted(w, bits uint32) (next uint32, start bool) {
 	next = w | bits
 	if w&running == 0 && runnable(next) {

@@ -13,6 +13,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/metalloc/metalloc/internal/seam"
+	"github.com/metalloc/metalloc/internal/steps"
 )
 
 var firstSeed = flag.Uint64("seed", 1, "first seed of the random runs")
@@ -37,12 +38,17 @@ type world struct {
 	visits  int
 	stopped int
 
+	left  steps.Pointer[thing] // newest first
+	taken *thing               // the turn's
+
 	clients []*client
 	running atomic.Int64
+	done    seam.Gate // no client is running
 }
 
 func newWorld(t *testing.T, s seam.Seam, seed uint64, d actor.Dispatcher, clients int, cut bool) *world {
-	w := &world{t: t, s: s, seed: seed, m: New(s), started: s.NewGate(), over: s.NewGate(), cut: cut}
+	w := &world{t: t, s: s, seed: seed, started: s.NewGate(), over: s.NewGate(), done: s.NewGate(), cut: cut}
+	w.m = New(s, w.errands)
 	for i := range clients {
 		w.clients = append(w.clients, &client{w: w, id: i, rng: rand.New(rand.NewPCG(seed, uint64(i)))})
 		w.latest = append(w.latest, 0)
@@ -54,25 +60,20 @@ func newWorld(t *testing.T, s seam.Seam, seed uint64, d actor.Dispatcher, client
 
 // live is the main goroutine: it returns when the actor has stopped and all that
 // was posted has ended.
-func (w *world) live(steps int) {
+func (w *world) live(n int) {
 	w.wait(w.started)
-	done := w.s.NewGate()
 	w.running.Store(int64(len(w.clients)))
 	for _, c := range w.clients {
-		w.s.Go(func() {
-			c.work(steps)
-			if w.running.Add(-1) == 0 {
-				done.Open()
-			}
-		})
+		c.steps = n
+		w.s.Go(c.work)
 	}
 	rng := rand.New(rand.NewPCG(w.seed, 1<<32))
 	if w.cut {
-		for range rng.IntN(10 * steps) {
+		for range rng.IntN(10 * n) {
 			w.s.Yield()
 		}
 	} else {
-		w.wait(done)
+		w.wait(w.done)
 	}
 	if w.cut && rng.IntN(2) == 0 {
 		system.Root.Stop(w.pid)
@@ -81,9 +82,16 @@ func (w *world) live(steps int) {
 	}
 	w.wait(w.over)
 	if w.cut {
-		w.wait(done)
+		w.wait(w.done)
 	}
 	w.check()
+}
+
+// rest is the end of one client.
+func (w *world) rest() {
+	if w.running.Add(-1) == 0 {
+		w.done.Open()
+	}
 }
 
 // check needs no turn: the actor has stopped and the clients have ended.
@@ -99,6 +107,11 @@ func (w *world) check() {
 		for _, v := range c.posted {
 			if ended := v.ended.Load(); ended != 1 {
 				w.t.Errorf("seed %d: op %d of client %d ended %d times", w.seed, v.n, c.id, ended)
+			}
+		}
+		for i, th := range c.things {
+			if state := th.state.Load(); state != served && (state != withdrawn || !w.cut) {
+				w.t.Errorf("seed %d: thing %d of client %d: state %d", w.seed, i, c.id, state)
 			}
 		}
 		sure += c.sure
@@ -118,25 +131,32 @@ func (w *world) wait(g seam.Gate) {
 	defer cancel()
 	if err := g.WaitContext(ctx); err != nil {
 		buf := make([]byte, 1<<20)
-		w.t.Errorf("seed %d: nobody came, word %06b\n%s", w.seed, w.m.word.Load(), buf[:runtime.Stack(buf, true)])
+		w.t.Errorf("seed %d: nobody came, word %07b\n%s", w.seed, w.m.word.Load(), buf[:runtime.Stack(buf, true)])
 		runtime.Goexit()
 	}
 }
 
 // come is one visit to the actor, in the turn.
 func (w *world) come(client, n int, how fate) {
+	w.alone(how, func() {
+		if w.stopped > 0 {
+			w.t.Errorf("seed %d: client %d: visit %d after Stopped", w.seed, client, n)
+		}
+		if n <= w.latest[client] {
+			w.t.Errorf("seed %d: client %d: visit %d after %d", w.seed, client, n, w.latest[client])
+		}
+		w.latest[client] = n
+		w.visits++
+	})
+}
+
+// alone does something that takes the turn.
+func (w *world) alone(how fate, f func()) {
 	if w.inside {
 		w.t.Errorf("seed %d: two in the turn", w.seed)
 	}
 	w.inside = true
-	if w.stopped > 0 {
-		w.t.Errorf("seed %d: client %d: visit %d after Stopped", w.seed, client, n)
-	}
-	if n <= w.latest[client] {
-		w.t.Errorf("seed %d: client %d: visit %d after %d", w.seed, client, n, w.latest[client])
-	}
-	w.latest[client] = n
-	w.visits++
+	f()
 	if how == slow {
 		w.s.Yield()
 	}
@@ -144,7 +164,7 @@ func (w *world) come(client, n int, how fate) {
 	switch how {
 	case crash:
 		panic(crash)
-	case leave:
+	case goexit:
 		runtime.Goexit()
 	}
 }

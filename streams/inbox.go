@@ -1,0 +1,45 @@
+package streams
+
+import "github.com/metalloc/metalloc/internal/steps"
+
+// Inbox is where goroutines that are not in the owner's turn leave blocks that
+// they have claimed, for the owner to free. Nobody waits. The zero Inbox is
+// empty.
+//
+// It is Treiber's stack. Since it is only ever emptied as a whole, no block can
+// come back to its top between a look at it and the swap.
+type Inbox struct{ top steps.Pointer[Block] }
+
+// Push leaves a block that the caller has claimed; from any goroutine. A claim
+// succeeds once, so no block is left twice.
+func (i *Inbox) Push(b *Block) {
+	for {
+		b.left = i.top.Load()
+		if i.top.CompareAndSwap(b.left, b) {
+			return
+		}
+	}
+}
+
+// Take takes all out, and gives the one that was left first; nil: there was none.
+// [Block.Left] leads to the others. From one goroutine at a time.
+func (i *Inbox) Take() *Block {
+	if i.top.Load() == nil { // most often, and cheaper than a swap
+		return nil
+	}
+	var first *Block
+	for b := i.top.Swap(nil); b != nil; {
+		older := b.left
+		b.left = first
+		first, b = b, older
+	}
+	return first
+}
+
+// Left is the block that was left after b, of those that Take took out; nil: b
+// was the last. It must be asked before b is freed, and once: it forgets.
+func (b *Block) Left() *Block {
+	next := b.left
+	b.left = nil
+	return next
+}
