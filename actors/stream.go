@@ -31,8 +31,8 @@ type Stream struct {
 	broken   error          // why the stream hands out nothing more
 	takenOne *streams.Block // handed out by the heap, but not to anyone yet
 	taken    []*streams.Block
-	arrived  *streams.Block   // taken out of the inbox, not freed yet
-	takenUp  ledger.Taken     // of those that are freed, not booked yet
+	arrived  *streams.Block          // taken out of the inbox, not freed yet
+	takenUp  ledger.Taken            // of those that are freed, not booked yet
 	growing  map[*streams.Block]bool // by a ticket under way
 	sites    map[*streams.Block]*Site
 	plans    int // misses under way, which may add memory

@@ -12,6 +12,7 @@ import (
 	"github.com/metalloc/metalloc/actors"
 	"github.com/metalloc/metalloc/allocator"
 	"github.com/metalloc/metalloc/internal/seam/simseam"
+	"github.com/metalloc/metalloc/internal/steps"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/metal/sim"
 )
@@ -43,6 +44,8 @@ func schedule(t *testing.T, sys *actors.System, seed uint64) (trace uint64) {
 		w := &world{t: t, sim: s, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), done: s.NewGate()}
 		w.run(sys)
 	})
+	steps.Preempt(s.Yield) // with the build tag: at every step of mailboxes, ledger and inboxes
+	defer steps.Preempt(nil)
 	var err error
 	within(t, func() { err = s.Run() })
 	require.NoError(t, err)

@@ -60,9 +60,9 @@ type Block struct {
 
 // What may be odd about a block.
 const (
-	used  = 1 << iota // uses is not empty
-	roomy             // there is room behind it, or was
-	pinned            // its size may change
+	used   = 1 << iota // uses is not empty
+	roomy              // there is room behind it, or was
+	pinned             // its size may change
 )
 
 // Gen is the block's generation: of its life while it is handed out and not
