@@ -12,12 +12,34 @@ import (
 // copy may free it, once, from any goroutine. A buffer of zero bytes is valid,
 // has no address, and freeing it is nil each time.
 type Buffer struct {
-	s    *Stream
-	blk  *streams.Block // nil for a buffer of zero bytes
-	gen  uint64         // the block's generation when it was handed out
+	// Four words: the compiler keeps such a struct in registers, a larger one in
+	// memory (cmd/compile/internal/ssa: CanSSA). So one pointer leads to block and
+	// stream, and, where a buffer is watched for being dropped, to its token.
+	h    *streams.Handle // nil: the zero Buffer
+	gen  uint64          // the block's generation when it was handed out
 	addr uintptr
 	size int64
-	_    unsafe.Pointer // room for a leak token, so that its cost is in all figures
+}
+
+// block is nil for a buffer of zero bytes.
+func (b Buffer) block() *streams.Block {
+	if b.h == nil {
+		return nil
+	}
+	return b.h.Block
+}
+
+// stream is nil for the zero Buffer.
+func (b Buffer) stream() *Stream {
+	if b.h == nil {
+		return nil
+	}
+	s, _ := b.h.Owner.(*Stream)
+	return s
+}
+
+func (s *Stream) buffer(blk *streams.Block, size int64) Buffer {
+	return Buffer{h: blk.Handle(), gen: blk.Gen(), addr: blk.Addr(), size: size}
 }
 
 // Size is what was asked for, bytes. It keeps its value after Free.
@@ -26,10 +48,10 @@ func (b Buffer) Size() int64 { return b.size }
 // Capacity is what the buffer takes of the device, bytes: Size rounded up to
 // the alignment.
 func (b Buffer) Capacity() int64 {
-	if b.blk == nil {
+	if b.block() == nil {
 		return 0
 	}
-	return b.s.heap.Round(b.size)
+	return b.stream().heap.Round(b.size)
 }
 
 // Addr is the device address; it keeps its value after Free. 0 for a buffer of
@@ -42,10 +64,10 @@ func (b Buffer) Addr() uintptr { return b.addr }
 // before the runtime is closed. What a fresh buffer contains is up to the device
 // and to who used the memory before.
 func (b Buffer) Bytes() []byte {
-	if b.blk == nil || !b.s.core.info.HostVisible {
+	if b.block() == nil || !b.stream().core.info.HostVisible {
 		return nil
 	}
-	if b.blk.Gen() != b.gen {
+	if b.block().Gen() != b.gen {
 		return nil
 	}
 	return hostBytes(b.addr, b.size)
@@ -58,7 +80,7 @@ func hostBytes(addr uintptr, size int64) []byte {
 }
 
 // Stream is the stream that the buffer came from; nil for the zero Buffer.
-func (b Buffer) Stream() *Stream { return b.s }
+func (b Buffer) Stream() *Stream { return b.stream() }
 
 // Free gives the buffer back to its stream, which may hand the memory out again
 // at once: work queued on that stream later comes behind work queued before.
@@ -67,15 +89,18 @@ func (b Buffer) Stream() *Stream { return b.s }
 // memory go back to the device at once, for that. ErrDoubleFree the second time,
 // ErrForeignBuffer for the zero Buffer: nothing is changed then.
 func (b Buffer) Free() error {
-	switch {
-	case b.blk == nil && b.s == nil:
+	if b.h == nil {
 		return &AllocError{Op: "free", Err: ErrForeignBuffer}
-	case b.blk == nil:
-		return nil
-	case !b.blk.Claim(b.gen):
-		return b.s.core.fail("free", b.s, b.size, ErrDoubleFree, false)
 	}
-	return b.s.free(b)
+	blk := b.h.Block
+	if blk == nil {
+		return nil
+	}
+	s := b.stream()
+	if !blk.Claim(b.gen) {
+		return s.core.fail("free", s, b.size, ErrDoubleFree, false)
+	}
+	return s.free(blk, b)
 }
 
 // RecordUse says that work queued on s uses the buffer: after Free it is not
@@ -84,15 +109,15 @@ func (b Buffer) Free() error {
 // ErrForeignBuffer when s is another runtime's.
 func (b Buffer) RecordUse(s *Stream) error {
 	switch {
-	case b.s == nil || s == nil || s.core != b.s.core:
+	case b.stream() == nil || s == nil || s.core != b.stream().core:
 		return &AllocError{Op: "record use", Err: ErrForeignBuffer}
-	case b.blk == nil || s == b.s:
+	case b.block() == nil || s == b.stream():
 		return nil
 	}
-	c := b.s.core.newCall(func(c *call) { c.err = c.buf.s.noteUse(c.buf, c.other) })
-	defer b.s.core.freeCall(c)
+	c := b.stream().core.newCall(func(c *call) { c.err = c.buf.stream().noteUse(c.buf, c.other) })
+	defer b.stream().core.freeCall(c)
 	c.buf, c.other = b, s
-	b.s.do(c)
+	b.stream().do(c)
 	return c.err
 }
 

@@ -144,7 +144,7 @@ func (c *Core) deadLetter(event any) {
 		return
 	}
 	r, ok := d.Message.(MallocReply)
-	if ok && r.Buffer.s != nil && r.Buffer.s.core == c && r.Buffer.blk != nil {
+	if ok && r.Buffer.stream() != nil && r.Buffer.stream().core == c && r.Buffer.block() != nil {
 		c.background(func() { _ = r.Buffer.Free() })
 	}
 }

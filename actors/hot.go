@@ -21,7 +21,7 @@ func (s *Stream) Malloc(ctx context.Context, size int64) (Buffer, error) {
 	if size > 0 && size <= s.most && s.core.slow.Load() == 0 && s.mb.Enter() {
 		blk, err := s.hit(size)
 		if blk != nil {
-			return Buffer{s: s, blk: blk, gen: blk.Gen(), addr: blk.Addr(), size: size}, nil
+			return s.buffer(blk, size), nil
 		}
 		if err != nil {
 			return Buffer{}, s.core.fail("malloc", s, size, err, false)
@@ -51,15 +51,15 @@ func (s *Stream) hit(size int64) (blk *streams.Block, err error) {
 }
 
 // free takes back a block that the caller has claimed.
-func (s *Stream) free(b Buffer) (err error) {
-	if b.blk.Used() {
+func (s *Stream) free(blk *streams.Block, b Buffer) (err error) {
+	if blk.Used() {
 		return s.freeUsed(b)
 	}
 	var more bool
 	if s.mb.TryEnter() {
-		more, err = s.freeInTurn(b.blk)
+		more, err = s.freeInTurn(blk)
 	} else {
-		more = s.freeFromOutside(b.blk)
+		more = s.freeFromOutside(blk)
 	}
 	if more {
 		s.freeMore()

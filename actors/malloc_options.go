@@ -86,7 +86,7 @@ func (s *Stream) MallocAll(ctx context.Context, sizes []int64, out []Buffer) err
 	}
 	for i, n := range sizes {
 		if n == 0 {
-			out[i] = Buffer{s: s}
+			out[i] = Buffer{h: &s.none}
 			continue
 		}
 		out[i], bufs = bufs[0], bufs[1:]
@@ -102,16 +102,16 @@ func (s *Stream) MallocAll(ctx context.Context, sizes []int64, out []Buffer) err
 // Grow of it is under way, and Malloc's errors. It may wait for the device, and
 // then ctx is looked at; if it ends first, the buffer may still grow.
 func (b Buffer) Grow(ctx context.Context, size int64) (Buffer, error) {
-	if b.s == nil {
+	if b.stream() == nil {
 		return Buffer{}, &AllocError{Op: "grow", Requested: size, Err: ErrForeignBuffer}
 	}
-	s := b.s
+	s := b.stream()
 	switch err := s.core.checkSize(size); {
 	case err != nil:
 		return Buffer{}, s.core.fail("grow", s, size, err, false)
 	case size < b.size:
 		return Buffer{}, s.core.fail("grow", s, size, fmt.Errorf("size %d: %w: the buffer has %d", size, ErrInvalidSize, b.size), false)
-	case b.blk == nil:
+	case b.block() == nil:
 		return Buffer{}, s.core.fail("grow", s, size, ErrNoRoom, false)
 	}
 	t := s.core.newTicket(s, want{op: "grow", sizes: []int64{size}, grow: b})

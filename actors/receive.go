@@ -64,17 +64,17 @@ func (s *Stream) receiveMalloc(ctx actor.Context, m Malloc) {
 // receiveFree frees a buffer of this stream in this turn; another stream's is
 // passed on.
 func (s *Stream) receiveFree(ctx actor.Context, m Free) {
-	owner := m.Buffer.s
+	owner := m.Buffer.stream()
 	switch {
 	case owner == nil || owner.core != s.core:
 		respond(ctx, FreeReply{Err: s.core.fail("free", s, m.Buffer.size, ErrForeignBuffer, false)})
-	case m.Buffer.blk == nil:
+	case m.Buffer.block() == nil:
 		respond(ctx, FreeReply{})
 	case owner != s:
 		c, sender := s.core, ctx.Sender()
 		c.background(func() { c.tell(sender, FreeReply{Err: m.Buffer.Free()}) })
 	default:
-		if !m.Buffer.blk.Claim(m.Buffer.gen) {
+		if !m.Buffer.block().Claim(m.Buffer.gen) {
 			respond(ctx, FreeReply{Err: s.core.fail("free", s, m.Buffer.size, ErrDoubleFree, false)})
 			return
 		}
@@ -96,12 +96,12 @@ func (s *Stream) receiveFree(ctx actor.Context, m Free) {
 
 func (s *Stream) receiveUse(ctx actor.Context, m RecordUse) {
 	var err error
-	switch owner := m.Buffer.s; {
+	switch owner := m.Buffer.stream(); {
 	case owner == nil || m.Stream == nil || owner.core != s.core || m.Stream.core != s.core:
 		err = s.core.fail("record use", s, m.Buffer.size, ErrForeignBuffer, false)
 	case owner != s:
 		err = s.core.fail("record use", s, m.Buffer.size, ErrBadMessage, false)
-	case m.Buffer.blk != nil && m.Stream != s:
+	case m.Buffer.block() != nil && m.Stream != s:
 		err = s.noteUse(m.Buffer, m.Stream)
 	}
 	respond(ctx, RecordUseReply{Err: err})

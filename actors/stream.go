@@ -19,7 +19,8 @@ type Stream struct {
 	tag   string
 	queue metal.Queue // the driver's; 0: none, its marks are reached at once
 	row   ledger.Row
-	most  int64 // largest malloc, bytes
+	most  int64          // largest malloc, bytes
+	none  streams.Handle // of buffers of zero bytes
 
 	inbox   streams.Inbox // blocks that others have freed while the stream was busy
 	retired atomic.Bool   // closed, for readers outside the turn
@@ -69,7 +70,7 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 		}
 	}
 	s.heap = streams.New(streams.Config{
-		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer,
+		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer, Owner: s,
 	})
 	limits := StreamLimits{NoLimit, NoLimit}
 	if l := cfg.Limits; l != nil {
@@ -81,6 +82,7 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 			return nil, err
 		}
 	}
+	s.none.Owner = s
 	s.most = c.maxBlock() &^ (max(c.info.Alignment, streams.Unit) - 1)
 	s.init(c, s.errands, s.takeUp)
 	c.begin() // Close must not meet a stream that is admitted but not spawned
@@ -119,7 +121,7 @@ func (s *Stream) mallocOdd(size int64) (Buffer, error) {
 		if s.core.closing.Load() || s.gone.Load() {
 			return Buffer{}, s.core.fail("malloc", s, size, ErrClosed, false)
 		}
-		return Buffer{s: s}, nil
+		return Buffer{h: &s.none}, nil
 	}
 	return Buffer{}, s.core.fail("malloc", s, size, s.core.checkSize(size), false)
 }
@@ -154,7 +156,7 @@ func (s *Stream) refusal() error {
 // freeUsed frees a claimed block that other streams use too, or that is growing:
 // that takes the owner's turn.
 func (s *Stream) freeUsed(b Buffer) error {
-	c := s.core.newCall(func(c *call) { c.runs, c.err = c.buf.s.takeBack(c.buf) })
+	c := s.core.newCall(func(c *call) { c.runs, c.err = c.buf.stream().takeBack(c.buf) })
 	defer s.core.freeCall(c)
 	c.buf = b
 	s.do(c)

@@ -34,14 +34,14 @@ func (s *Stream) leave(rs runs, kept bool) []*leaving {
 // takeBack frees a buffer whose block was claimed; an error takes the claim back.
 // Pages that may not stay in the cache are returned, as by excessRuns.
 func (s *Stream) takeBack(b Buffer) (runs, error) {
-	marks, err := s.marksOf(b.blk)
+	marks, err := s.marksOf(b.block())
 	if err != nil {
-		b.blk.Unclaim(b.gen)
+		b.block().Unclaim(b.gen)
 		return nil, err
 	}
-	delete(s.sites, b.blk)
-	size := b.blk.Size()
-	s.heap.FreeBehind(b.blk, marks)
+	delete(s.sites, b.block())
+	size := b.block().Size()
+	s.heap.FreeBehind(b.block(), marks)
 	s.row.Free(s.heap.Now(), size)
 	if s.queue != 0 {
 		s.noteFree(size)
@@ -85,12 +85,12 @@ func (s *Stream) marksOf(blk *streams.Block) (marks []metal.Mark, err error) {
 }
 
 func (s *Stream) noteUse(b Buffer, other *Stream) error {
-	if other.queue != 0 && b.blk.Gen() == b.gen {
-		b.blk.Use(other.queue)
+	if other.queue != 0 && b.block().Gen() == b.gen {
+		b.block().Use(other.queue)
 	}
 	// Looked at last: a Free that came before has not seen the use, one that comes
 	// later will.
-	if b.blk.Gen() != b.gen {
+	if b.block().Gen() != b.gen {
 		return s.core.fail("record use", s, b.size, ErrDoubleFree, false)
 	}
 	return nil

@@ -28,7 +28,7 @@ func (s *Stream) look(t *ticket) stage {
 		return s.answer(t, s.refusal())
 	}
 	t.give = append(t.give, s.poll()...)
-	if len(t.entered) == 0 && t.grow.blk == nil && t.room == 0 {
+	if len(t.entered) == 0 && t.grow.h == nil && t.room == 0 {
 		if blks := s.hits(t.sizes); blks != nil {
 			t.fresh = false
 			return s.handOver(t, blks)
@@ -80,7 +80,7 @@ func (s *Stream) plan(t *ticket) (*streams.Plan, error) {
 	size := t.sizes[len(t.entered)]
 	rounded := s.heap.Round(size)
 	switch {
-	case t.grow.blk != nil:
+	case t.grow.h != nil:
 		return s.planGrow(t, size, rounded)
 	case t.room > 0:
 		p := s.heap.PlanRoom(rounded, size, t.room)
@@ -95,7 +95,7 @@ func (s *Stream) plan(t *ticket) (*streams.Plan, error) {
 }
 
 func (s *Stream) planGrow(t *ticket, size, rounded int64) (*streams.Plan, error) {
-	blk := t.grow.blk
+	blk := t.grow.block()
 	if blk.Gen() == t.grow.gen {
 		blk.Pin()
 	}
@@ -138,7 +138,7 @@ func (s *Stream) commit(t *ticket) stage {
 	switch {
 	case len(t.entered) < len(t.sizes):
 		return look
-	case t.grow.blk != nil && s.core.alwaysZero:
+	case t.grow.h != nil && s.core.alwaysZero:
 		t.plan, t.entered = plan, nil
 		return wipe
 	}
@@ -160,7 +160,7 @@ func (s *Stream) handAll(t *ticket) stage {
 		}
 	}
 	t.entered = nil
-	if t.grow.blk != nil {
+	if t.grow.h != nil {
 		return s.grown(t, blks)
 	}
 	return s.handOver(t, blks)
@@ -168,7 +168,7 @@ func (s *Stream) handAll(t *ticket) stage {
 
 // grown ends a Grow.
 func (s *Stream) grown(t *ticket, blks []*streams.Block) stage {
-	delete(s.growing, t.grow.blk)
+	delete(s.growing, t.grow.block())
 	if len(blks) == 0 { // it was freed meanwhile: what it grew by is cache
 		s.excess(t, ledger.Change{Misses: misses(t)})
 		return s.answer(t, ErrDoubleFree)
@@ -223,8 +223,8 @@ func (s *Stream) deliver(t *ticket, blks []*streams.Block) bool {
 	t.err = nil // of an earlier try
 	t.bufs = make([]Buffer, len(blks))
 	for i, b := range blks {
-		t.bufs[i] = Buffer{s: s, blk: b, gen: b.Gen(), addr: b.Addr(), size: t.sizes[i]}
-		if t.grow.blk == nil { // it stays where it was asked for
+		t.bufs[i] = s.buffer(b, t.sizes[i])
+		if t.grow.h == nil { // it stays where it was asked for
 			s.noteSite(b, t.site)
 		}
 	}
@@ -267,6 +267,6 @@ func (s *Stream) drop(t *ticket) {
 		p.Abort()
 	}
 	t.plan, t.entered = nil, nil
-	delete(s.growing, t.grow.blk)
+	delete(s.growing, t.grow.block())
 	s.excess(t, ledger.Change{})
 }

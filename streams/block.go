@@ -37,6 +37,7 @@ func (s state) String() string {
 type Block struct {
 	// The first cache line is all that a malloc, a claim and a free touch.
 
+	handle    Handle
 	gen       steps.Uint64
 	left      *Block // in an Inbox: left there before it, once taken: after it
 	listNext  *Block // in a bin, a quick stack, the holes or the spares
@@ -57,6 +58,18 @@ type Block struct {
 	waits      int32          // marks not reached yet
 	drop       bool           // pending, and to be given back once settled (ClearCache came meanwhile)
 }
+
+// Handle is how a buffer refers to its block: one word, which leads to the block and
+// to the heap's owner. Each block has one for all its lives; a holder can be given
+// another one that nobody else refers to, so that the garbage collector tells when
+// the holder has dropped it.
+type Handle struct {
+	Block *Block // nil: no memory
+	Owner any    // of the heap: Config.Owner
+}
+
+// Handle is the block's own.
+func (b *Block) Handle() *Handle { return &b.handle }
 
 // What may be odd about a block.
 const (

@@ -7,6 +7,7 @@ type Config struct {
 	PageSize   int64 // bytes, a power of two; 0: the device gives whole segments only
 	Alignment  int64 // of blocks, bytes, a power of two; less than Unit counts as Unit
 	MaxSegment int64 // largest whole segment, bytes; 0: no bound
+	Owner      any   // what the handles of blocks lead to
 	Chunk      int64 // address space reserved first for large blocks, bytes; 0: 1 GiB
 }
 
@@ -300,6 +301,7 @@ func (h *Heap) newBlock() *Block {
 		h.spares.remove(b)
 	} else {
 		b = &Block{}
+		b.handle = Handle{b, h.cfg.Owner}
 	}
 	b.gen.Store(h.births + 1)
 	return b

@@ -21,11 +21,13 @@ const module = "github.com/metalloc/metalloc"
 // start from (cmd, examples, tests) may import all.
 var mayImport = map[string][]string{
 	"metal":            {},
-	"streams":          {"metal"},
+	"internal/steps":   {},
+	"streams":          {"metal", "internal/steps"},
 	"telemetry":        {},
 	"internal/seam":    {},
-	"actors/turn":      {"internal/seam"},
-	"actors":           {"streams", "metal", "telemetry", "internal/seam"},
+	"actors/turn":      {"internal/seam", "internal/steps"},
+	"actors/ledger":    {"streams", "telemetry", "internal/steps"},
+	"actors":           {"streams", "metal", "telemetry", "internal/seam", "internal/steps"},
 	"allocator":        {"actors", "metal", "telemetry", "internal/seam"},
 	"internal/replay":  {"allocator", "metal", "telemetry", "telemetry/torch"},
 	"internal/inspect": {"telemetry/torch"},

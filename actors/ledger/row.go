@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	_ "sync/atomic" // the methods of steps' atomics are inlined only where their own package is imported
+
 	"github.com/metalloc/metalloc/internal/steps"
 	"github.com/metalloc/metalloc/streams"
 )
