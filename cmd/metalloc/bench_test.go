@@ -34,10 +34,21 @@ func TestBench(t *testing.T) {
 }
 
 func TestBenchWithoutTraces(t *testing.T) {
-	stdout, stderr, code := metalloc(t, "bench", "--quick", "--chunk=1us", "--rounds=1", "--workload=growth", "--traces=nowhere")
+	args := []string{"bench", "--quick", "--chunk=1us", "--rounds=1", "--traces=nowhere"}
+	stdout, stderr, code := metalloc(t, args...)
 	require.Zero(t, code)
 	require.Contains(t, stderr, "nowhere")
-	require.Contains(t, stdout, "growth")
+	for _, want := range []string{"growth", "size 256 KiB", "live 100,000", "10,000 streams open at once"} {
+		require.Contains(t, stdout, want)
+	}
+	require.NotContains(t, stdout, "replay")
+
+	// As on a machine without the repository.
+	stdout, stderr, code = metalloc(t, append(args, "--workload=pair,idle-streams", "--json")...)
+	require.Zero(t, code)
+	require.Empty(t, stderr)
+	require.Contains(t, stdout, `"open_us"`)
+	requireRefused(t, exitUsage, []string{`"replay:*"`, "nowhere"}, append(args, "--workload=replay:*")...)
 }
 
 func TestBenchUsageErrors(t *testing.T) {

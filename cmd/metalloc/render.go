@@ -23,8 +23,8 @@ func render(r *replay.Result) []byte {
 	if r.Skipped > 0 {
 		fmt.Fprintf(&b, ", %s without a malloc in the file skipped", count(r.Skipped))
 	}
-	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free\n%s misses, device calls took %s%s\n%s\n",
-		duration(r.WallNS), r.NSPerOp, count(r.Misses), duration(r.DriverNS), calls(r.DeviceCalls), mode(r))
+	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free%s\n%s misses%s, device calls took %s%s\n%s\n",
+		duration(r.WallNS), r.NSPerOp, hits(r), count(r.Misses), misses(r), duration(r.DriverNS), calls(r.DeviceCalls), mode(r))
 	b.WriteString(streamsTable(r))
 	fmt.Fprintf(&b, "\n\nAt the end: active %s + cache %s + slack %s = reserved %s\nBuffers never freed: %s; freed and still pending: %s\n\n",
 		people(r.ActiveEnd), people(r.CacheEnd), people(r.SlackEnd), people(r.ActiveEnd+r.CacheEnd+r.SlackEnd),
@@ -32,6 +32,26 @@ func render(r *replay.Result) []byte {
 	b.WriteString(reservedTable(r))
 	b.WriteByte('\n')
 	return []byte(b.String())
+}
+
+// hits and misses say what each took, where that was told apart.
+
+func hits(r *replay.Result) string {
+	if r.HitsNSPerOp == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %.0f ns without misses", r.HitsNSPerOp)
+}
+
+func misses(r *replay.Result) string {
+	if r.MissP50NS == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(" of %s (median)", duration(r.MissP50NS))
+	if r.Device == "sim" {
+		return text + fmt.Sprintf(" and the modelled driver, which would be %.0f %% of both", 100*r.DriverShare)
+	}
+	return text + fmt.Sprintf(", %.0f %% in the driver", 100*r.DriverShare)
 }
 
 // mode says how it was played, where that isn't the plain way.

@@ -43,6 +43,9 @@ func newReplay() *cobra.Command {
 		Long: `Play the allocation history in FILE, a snapshot that PyTorch's
 torch.cuda.memory._dump_snapshot() wrote (plain or gzipped), through metalloc,
 and show what was requested, active, cached and reserved, per stream and in all.
+It is played twice, to tell mallocs that miss from those that the cache serves,
+but once with --concurrent or --lag. Device calls of sim take no time but what
+they are modelled to take, which is told apart.
 
 If peaks.jsonl beside FILE knows what PyTorch's own allocators kept for the same
 work, that is shown too.
@@ -151,7 +154,10 @@ func (f *replayFlags) how() (replay.Config, error) {
 	case f.lag < 0:
 		return replay.Config{}, usagef("invalid argument %q for \"--lag\" flag: want 0 or more", f.lag)
 	}
-	return replay.Config{Concurrent: f.concurrent, Window: f.window, Lag: f.lag, Clock: new(metal.VirtualClock)}, nil
+	return replay.Config{
+		Concurrent: f.concurrent, Window: f.window, Lag: f.lag, Clock: new(metal.VirtualClock),
+		Apart: !f.concurrent && f.lag == 0,
+	}, nil
 }
 
 // open gives a device whose queues run by that clock.

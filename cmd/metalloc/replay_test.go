@@ -161,6 +161,25 @@ func TestLag(t *testing.T) {
 	}
 }
 
+func TestHitsAndMissesApart(t *testing.T) {
+	for _, device := range []string{"host", "sim"} {
+		args := []string{"--device=" + device, tracePath("train-moe")}
+		r := replayed(t, args...)
+		require.Positive(t, r.HitsNSPerOp)
+		require.Less(t, r.HitsNSPerOp, r.NSPerOp)
+		require.Positive(t, r.MissP50NS)
+		require.Positive(t, r.DriverShare)
+		require.LessOrEqual(t, r.DriverShare, 1.0)
+		require.Zero(t, replayed(t, append(args, "--lag=1ms")...).HitsNSPerOp)
+		require.Zero(t, replayed(t, append(args, "--concurrent")...).MissP50NS)
+
+		stdout, _, code := metalloc(t, append([]string{"replay"}, args...)...)
+		require.Zero(t, code)
+		require.Contains(t, stdout, "ns without misses\n167 misses of ")
+		require.Equal(t, device == "sim", strings.Contains(stdout, "modelled driver"))
+	}
+}
+
 func TestFreeWithoutItsMalloc(t *testing.T) {
 	path := filepath.Join("..", "..", "telemetry", "torch", "testdata", "protocol4.pickle")
 	r := replayed(t, path)
@@ -182,7 +201,7 @@ func TestJSONKeys(t *testing.T) {
 		trace device page_size concurrent window lag_ns events mallocs frees skipped streams
 		requested_peak active_peak reserved_peak ratio
 		active_end cache_end slack_end live_end pending_end
-		misses device_calls driver_ns wall_ns ns_per_op per_stream pytorch`), slices.Collect(maps.Keys(fields)))
+		misses device_calls driver_ns wall_ns ns_per_op hits_ns_per_op miss_p50_ns driver_share per_stream pytorch`), slices.Collect(maps.Keys(fields)))
 	var rows []map[string]int64
 	require.NoError(t, json.Unmarshal(fields["per_stream"], &rows))
 	require.ElementsMatch(t, strings.Fields("stream mallocs frees requested_peak active_peak reserved_peak live_end"),

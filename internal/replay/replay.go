@@ -46,6 +46,10 @@ type Config struct {
 	// counted from its first event: to that of the event being played, or, with
 	// Concurrent, of the first event not yet done. Needed with Lag, else not used.
 	Clock *metal.VirtualClock
+
+	// Apart has hits and misses told apart, by playing the history twice. Not with
+	// Concurrent or Lag: ErrUnsupported.
+	Apart bool
 }
 
 // Run replays h in the recorded order, without lag; see [Config.Run].
@@ -66,6 +70,12 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 		return nil, err
 	}
 	p := newPlan(h)
+	var missed []bool
+	if c.Apart {
+		if missed, err = scout(ctx, dev, h, p, opts); err != nil {
+			return nil, err
+		}
+	}
 	result = new(Result)
 	result.fromFile(h, p)
 
@@ -80,6 +90,7 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 		}
 	}()
 
+	pl.apart.missed = missed
 	play := pl.play
 	if c.Concurrent {
 		play = newEnsemble(pl, h, c.Window).play
@@ -87,18 +98,28 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 	}
 	result.LagNS = c.Lag.Nanoseconds()
 	runtime.GC() // what reading the file left behind is not to be collected while the clock runs
+	// What a device models runs on from one runtime to the next.
+	driverBefore := pl.runtime.Snapshot().Device.DriverNS
 	start := time.Now()
 	failed, err := play(ctx)
 	wall := time.Since(start)
 	if err != nil {
-		e := h.Events[failed.event]
-		return nil, fmt.Errorf("event %d (%s of %d bytes): %w", failed.event, e.Action, e.Size, err)
+		return nil, at(h, failed, err)
 	}
 	if c.Concurrent {
 		result.RequestedPeak = pl.requested.peak.Load()
 	}
 	result.fromRuntime(pl.runtime.Snapshot(), pl.names, wall.Nanoseconds())
+	result.DriverNS -= driverBefore
+	_, modelled := dev.(metal.Modeler)
+	pl.apart.fill(result, modelled)
 	return result, nil
+}
+
+// at says at which event an error came.
+func at(h *torch.History, o *op, err error) error {
+	e := h.Events[o.event]
+	return fmt.Errorf("event %d (%s of %d bytes): %w", o.event, e.Action, e.Size, err)
 }
 
 func (c Config) check(h *torch.History) error {
@@ -109,6 +130,8 @@ func (c Config) check(h *torch.History) error {
 		return fmt.Errorf("lag of %v: want 0 or more: %w", c.Lag, allocator.ErrInvalidSize)
 	case c.Lag > 0 && c.Clock == nil:
 		return fmt.Errorf("lag of %v: want a clock: %w", c.Lag, allocator.ErrUnsupported)
+	case c.Apart && (c.Concurrent || c.Lag > 0):
+		return fmt.Errorf("tell hits and misses apart with goroutines or a lag: what misses differs from run to run: %w", allocator.ErrUnsupported)
 	case c.Lag > 0 && !slices.ContainsFunc(h.Events, func(e torch.Event) bool { return e.TimeUS != 0 }):
 		return fmt.Errorf("lag of %v: the history has no times (time_us; PyTorch before 2.1 writes none): %w", c.Lag, allocator.ErrUnsupported)
 	}
@@ -123,6 +146,7 @@ type player struct {
 	names     []string            // theirs in the runtime
 	sides     []side
 	lag       lag
+	apart     apart
 	buffers   []allocator.Buffer // by block; zero: not allocated yet, or freed
 	requested counter            // counted by an ensemble alone
 }
@@ -191,7 +215,7 @@ func (pl *player) play(ctx context.Context) (*op, error) {
 	for i := range pl.plan.ops {
 		o := &pl.plan.ops[i]
 		pl.lag.moveTo(o.event)
-		if err := pl.do(ctx, o); err != nil {
+		if err := pl.step(ctx, i, o); err != nil {
 			return o, err
 		}
 	}

@@ -43,6 +43,15 @@ type Result struct {
 	WallNS      int64            `json:"wall_ns"`      // first to last operation
 	NSPerOp     float64          `json:"ns_per_op"`    // WallNS ÷ (Mallocs + Frees)
 
+	// With Config.Apart, else 0. HitsNSPerOp is WallNS without the time in misses, for
+	// each other malloc and each free. A miss is timed by the wall: on a simulated
+	// device its calls take no time there, so MissP50NS is what metalloc itself takes.
+	// DriverShare is DriverNS ÷ the time in all misses, to which a simulated device's
+	// modelled DriverNS is added; pages given back between misses count as well.
+	HitsNSPerOp float64 `json:"hits_ns_per_op"`
+	MissP50NS   int64   `json:"miss_p50_ns"`
+	DriverShare float64 `json:"driver_share"` // 0 to 1
+
 	PerStream []StreamResult `json:"per_stream"` // in order of appearance
 
 	// For comparison; nil: not known. The caller's to set.

@@ -62,8 +62,7 @@ func openPlain(e *env, ask func(*plain, call) answer) (Allocator[*Block], error)
 	if err != nil {
 		return nil, err
 	}
-	info := dev.sim.Info()
-	r := &receiver{newMLX(info.Memory, info.WorkingSet, dev.release)}
+	r := &receiver{newMLX(dev.sim.Info(), e.live, dev.release)}
 	p := &plain{device: dev, root: e.system.Root, ask: ask}
 	p.calls.New = func() any { return &call{reply: make(chan struct{}, 1)} }
 	p.pid = p.root.Spawn(actor.PropsFromProducer(func() actor.Actor { return r }))

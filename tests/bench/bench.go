@@ -9,28 +9,30 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"path"
-	"path/filepath"
+	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/metalloc/metalloc/actors"
 	"github.com/metalloc/metalloc/allocator"
-	"github.com/metalloc/metalloc/telemetry/torch"
 )
 
-// Options say what to run. The zero value runs all, in full, without traces.
-type Options struct {
-	Quick    bool          // fewer goroutines, the beginnings of traces; ends within 40 s on 2 cores
-	Workload string        // a pattern of path.Match for workloads' names ("replay:*"); empty: all
-	Traces   string        // folder of *.pickle.gz histories; empty: no workload with a trace
-	Chunk    time.Duration // how long a rival runs at a stretch; 0: 100 ms, or 25 ms if Quick
-	Rounds   int           // 0: 9, or 3 if Quick
-	// Progress is told before each line of work; nil: nobody is.
-	Progress func(done, total int, next string)
+// Report is all rows, in the order of their workloads.
+type Report struct {
+	Go      string    `json:"go"`
+	System  string    `json:"system"` // GOOS/GOARCH
+	CPU     string    `json:"cpu"`    // as the system names it; empty: not known
+	Cores   int       `json:"cores"`
+	Rounds  int       `json:"rounds"`
+	ChunkNS int64     `json:"chunk_ns"` // how long each rival ran in a round
+	ClockNS float64   `json:"clock_ns"` // what reading the clock once takes
+	Scaling []Scaling `json:"scaling"`
+	Rows    []Row     `json:"rows"`
+	Idle    []Idle    `json:"idle"`
 }
 
 // Row is one rival in one workload. Times are ns.
@@ -40,6 +42,7 @@ type Row struct {
 	Goroutines int    `json:"goroutines"`
 	Streams    int    `json:"streams"`
 	Size       int64  `json:"size"` // bytes; 0: a trace's sizes
+	Live       int    `json:"live"` // other blocks in use meanwhile
 
 	NSPerPair     float64 `json:"ns_per_pair"` // wall time ÷ pairs of all goroutines
 	AllocsPerPair float64 `json:"allocs_per_pair"`
@@ -47,42 +50,27 @@ type Row struct {
 
 	// From a pass of their own, a clock reading (Report.ClockNS) included: of a pair
 	// by one goroutine; of a malloc in growth; of a free in here-there; of a malloc or free
-	// in replay; of ActiveMemory in query and query-behind-miss.
+	// in replay; of ActiveMemory in query and query-behind-miss; of Snapshot in snapshot.
 	P50  int64 `json:"p50"`
 	P99  int64 `json:"p99"`
 	P999 int64 `json:"p999"`
 
-	// ControlScaling is Report.Scaling of two goroutines, measured among this row's
+	// Of pair only, otherwise 0. Scaling is throughput ÷ the same rival's with one
+	// goroutine. Control is the same of a loop that shares nothing, with as many
+	// goroutines, or as there are cores if that is less, measured among this row's
+	// rounds. Share is Scaling ÷ Control.
+	Scaling float64 `json:"scaling"`
+	Control float64 `json:"control"`
+	Share   float64 `json:"share"`
+
+	// ControlScaling is that loop's of two goroutines, measured among this row's
 	// rounds; Marked: it is below 1.9, so the machine wasn't all there.
 	ControlScaling float64 `json:"control_scaling"`
 	Marked         bool    `json:"marked"`
 }
 
-// Report is all rows, in the order of their workloads.
-type Report struct {
-	Go      string    `json:"go"`
-	System  string    `json:"system"` // GOOS/GOARCH
-	Cores   int       `json:"cores"`
-	ClockNS float64   `json:"clock_ns"` // what reading the clock once takes
-	Scaling []Scaling `json:"scaling"`
-	Rows    []Row     `json:"rows"`
-}
-
-// Scaling is what a loop of compare-and-swaps on private words got through, all
-// goroutines together, in times what one got through: median of the whole run.
-type Scaling struct {
-	Goroutines int     `json:"goroutines"`
-	Times      float64 `json:"times"`
-}
-
 // markBelow: of two goroutines, less than this times one's throughput.
 const markBelow = 1.9
-
-// ErrNoWorkload is returned when a pattern fits none.
-var ErrNoWorkload = errors.New("no such workload")
-
-// Mutex is the rival that the others are compared with.
-const Mutex = "mutex"
 
 // Run measures. ctx ends it between two lines of work. A pattern that makes no
 // sense is path.ErrBadPattern, one that fits nothing ErrNoWorkload.
@@ -96,8 +84,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	defer system.Shutdown()
 
 	report := &Report{
-		Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
-		Cores: runtime.GOMAXPROCS(0), ClockNS: clockNS(),
+		Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPU: cpuName(),
+		Cores: runtime.GOMAXPROCS(0), Rounds: o.Rounds, ChunkNS: int64(o.Chunk), ClockNS: clockNS(),
+		Idle: []Idle{}, Rows: []Row{},
 	}
 	scalings := map[int][]float64{}
 	for i, c := range cs {
@@ -107,97 +96,62 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		if o.Progress != nil {
 			o.Progress(i, len(cs), c.String())
 		}
-		l := line{options: o, config: c, env: env{system: system, streams: c.streams}}
-		if c.missing {
-			l.env.streams++
-		}
-		rows, err := l.run()
-		if err != nil {
+		if err := report.add(o, c, system); err != nil {
 			return nil, fmt.Errorf("%v: %w", c, err)
 		}
-		report.Rows = append(report.Rows, rows...)
-		for g := 2; g <= max(2, report.Cores); g *= 2 {
-			scalings[g] = append(scalings[g], scaling(g))
+		for _, g := range controlled() {
+			scalings[g] = append(scalings[g], scaling(g, controlLoops(o.Chunk)))
 		}
 	}
-	for g := 2; scalings[g] != nil; g *= 2 {
+	for _, g := range controlled() {
 		report.Scaling = append(report.Scaling, Scaling{g, round3(median(scalings[g]))})
 	}
+	report.share()
 	return report, nil
 }
 
-func (o Options) withDefaults() Options {
-	if o.Chunk == 0 {
-		o.Chunk = 100 * time.Millisecond
-		if o.Quick {
-			o.Chunk = 25 * time.Millisecond
-		}
+// add measures one config.
+func (r *Report) add(o Options, c config, system *actors.System) error {
+	if c.workload == idleStreams {
+		idle, err := measureIdle(system, c.streams, min(o.Rounds, 3))
+		r.Idle = append(r.Idle, idle)
+		return err
 	}
-	if o.Rounds == 0 {
-		o.Rounds = 9
-		if o.Quick {
-			o.Rounds = 3
-		}
+	l := line{options: o, config: c, env: env{system: system, streams: c.streams, live: c.live}}
+	if c.missing {
+		l.env.streams++
 	}
-	return o
+	rows, err := l.run()
+	r.Rows = append(r.Rows, rows...)
+	return err
 }
 
-// quickMallocs is how much of a trace is played in a quick run.
-const quickMallocs = 5000
-
-// sizesTrace is the one whose sizes trace-sizes takes: several streams, and many
-// sizes.
-const sizesTrace = "serve-4streams"
-
-func (o Options) configs() (cs []config, err error) {
-	if _, err := path.Match(o.Workload, ""); err != nil {
-		return nil, fmt.Errorf("workload %q: %w", o.Workload, err)
-	}
-	traces, err := o.traces()
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range configs(o.Quick, traces) {
-		if ok, _ := path.Match(o.Workload, c.label()); ok || o.Workload == "" {
-			cs = append(cs, c)
+// share fills in how rows scale, where they have one to be compared with.
+func (r *Report) share() {
+	one := map[string]float64{} // by rival
+	for _, row := range r.Rows {
+		if row.Workload == pair && row.Goroutines == 1 {
+			one[row.Name] = row.NSPerPair
 		}
 	}
-	if cs == nil {
-		return nil, fmt.Errorf("workload %q: %w", o.Workload, ErrNoWorkload)
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		if row.Workload == pair && row.NSPerPair > 0 && row.Control > 0 {
+			row.Scaling = round3(one[row.Name] / row.NSPerPair)
+			row.Share = round3(row.Scaling / row.Control)
+		}
 	}
-	return cs, nil
 }
 
-// traces are read only where their workloads are asked for.
-func (o Options) traces() (ts []*trace, err error) {
-	if o.Traces == "" {
-		return nil, nil
-	}
-	paths, err := filepath.Glob(filepath.Join(o.Traces, "*.pickle.gz"))
-	if err != nil {
-		return nil, err
-	}
-	limit := math.MaxInt
-	if o.Quick {
-		limit = quickMallocs
-	}
-	for _, p := range paths {
-		name := torch.TraceName(p)
-		wanted := o.Workload == ""
-		for _, w := range []string{replayed, traceSizes} {
-			ok, _ := path.Match(o.Workload, w+":"+name)
-			wanted = wanted || ok
+// cpuName is the first that Linux lists; elsewhere none.
+func cpuName() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if key, name, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(name)
 		}
-		if !wanted {
-			continue
-		}
-		h, err := torch.ReadFile(p, nil)
-		if err != nil {
-			return nil, err
-		}
-		ts = append(ts, newTrace(name, h, limit))
 	}
-	return ts, nil
+	return ""
 }
 
 // clockNS is a median.

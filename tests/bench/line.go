@@ -37,7 +37,8 @@ func (l *line) run() (rows []Row, err error) {
 		return nil, err
 	}
 	runtime.GC() // not while the clock runs
-	var scalings []float64
+	var two, same []float64
+	loops := controlLoops(l.options.Chunk)
 	for round := range l.options.Rounds {
 		for i := range l.lanes {
 			lane := l.lanes[(round+i)%len(l.lanes)] // nobody always comes after the same
@@ -45,7 +46,10 @@ func (l *line) run() (rows []Row, err error) {
 				return nil, fmt.Errorf("%s: %w", lane.name, err)
 			}
 		}
-		scalings = append(scalings, scaling(2))
+		two = append(two, scaling(2, loops))
+		if l.config.workload == pair {
+			same = append(same, l.sameScaling(loops))
+		}
 	}
 	for _, lane := range l.lanes {
 		for range l.config.goroutines {
@@ -55,12 +59,34 @@ func (l *line) run() (rows []Row, err error) {
 			return nil, fmt.Errorf("%s: %w", lane.name, err)
 		}
 	}
-	return l.rows(round3(median(scalings))), nil
+	rows = l.rows()
+	for i := range rows {
+		r := &rows[i]
+		r.ControlScaling = round3(median(two))
+		r.Marked = r.ControlScaling < markBelow
+		if same != nil {
+			r.Control = round3(median(same))
+		}
+	}
+	return rows, nil
+}
+
+// sameScaling is that of as many goroutines as the config has, if there are cores
+// for them.
+func (l *line) sameScaling(loops int) float64 {
+	g := min(l.config.goroutines, runtime.GOMAXPROCS(0))
+	if g == 1 {
+		return 1
+	}
+	return scaling(g, loops)
 }
 
 // open sets up all rivals and finds out how many pairs make a chunk.
 func (l *line) open() error {
 	for _, r := range rivals {
+		if !l.config.doneBy(r.name) {
+			continue
+		}
 		s, err := r.open(l.config, &l.env)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
@@ -107,7 +133,7 @@ func (l *line) measure(ln *lane, recs []*recorder) error {
 	return f()
 }
 
-func (l *line) rows(control float64) (rows []Row) {
+func (l *line) rows() (rows []Row) {
 	var mutexNS []float64
 	for _, ln := range l.lanes {
 		if ln.name == Mutex {
@@ -115,14 +141,17 @@ func (l *line) rows(control float64) (rows []Row) {
 		}
 	}
 	for _, ln := range l.lanes {
-		ratios := make([]float64, len(ln.ns))
-		for i, ns := range ln.ns {
-			ratios[i] = mutexNS[i] / ns
-		}
 		r := Row{
 			Workload: l.config.label(), Name: ln.name, Goroutines: l.config.goroutines, Streams: l.config.streams,
 			NSPerPair: math.Round(median(ln.ns)*100) / 100, AllocsPerPair: round3(median(ln.allocs)),
-			RatioToMutex: round3(median(ratios)), ControlScaling: control, Marked: control < markBelow,
+			Live: l.config.live,
+		}
+		if mutexNS != nil {
+			ratios := make([]float64, len(ln.ns))
+			for i, ns := range ln.ns {
+				ratios[i] = mutexNS[i] / ns
+			}
+			r.RatioToMutex = round3(median(ratios))
 		}
 		if l.config.trace == nil {
 			r.Size = l.config.size

@@ -110,38 +110,3 @@ func whileMissing(s subject, device *slow, f func() error) error {
 	device.set(nil)
 	return err
 }
-
-// control is a loop that shares nothing: what the machine can do.
-type control struct {
-	word atomic.Uint64
-	_    [15]uint64
-}
-
-const controlLoop = 200_000 // about a millisecond
-
-// scaling is the throughput of that many goroutines, a loop each, in times that of
-// one: 2 for two, if both cores are there.
-func scaling(goroutines int) float64 {
-	one := controlTime(1)
-	return float64(goroutines) * float64(one) / float64(controlTime(goroutines))
-}
-
-func controlTime(goroutines int) time.Duration {
-	words := make([]control, goroutines)
-	start := make(chan struct{})
-	var wg sync.WaitGroup
-	for g := range goroutines {
-		wg.Go(func() {
-			<-start
-			w := &words[g].word
-			for range controlLoop {
-				v := w.Load()
-				w.CompareAndSwap(v, v+1)
-			}
-		})
-	}
-	began := time.Now()
-	close(start)
-	wg.Wait()
-	return time.Since(began)
-}

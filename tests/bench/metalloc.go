@@ -6,6 +6,7 @@ import (
 
 	"github.com/metalloc/metalloc/allocator"
 	"github.com/metalloc/metalloc/metal/sim"
+	"github.com/metalloc/metalloc/telemetry"
 )
 
 // metalloc is used as a program does: Malloc with a ctx that can be cancelled,
@@ -49,6 +50,7 @@ func (m *metalloc) Active() int64                 { return m.runtime.ActiveMemor
 func (m *metalloc) Peak() int64                   { return m.runtime.PeakMemory() }
 func (m *metalloc) Cache() int64                  { return m.runtime.CacheMemory() }
 func (m *metalloc) ResetPeak()                    { m.runtime.ResetPeakMemory() }
+func (m *metalloc) Snapshot() telemetry.Snapshot  { return m.runtime.Snapshot() }
 
 func (m *metalloc) Close() error {
 	m.cancel()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+
+	"github.com/metalloc/metalloc/metal"
 )
 
 // mlx is the rule by which MLX's Metal allocator keeps buffers (ml-explore/mlx:
@@ -42,8 +44,11 @@ const (
 // list holds cached blocks of one size, the oldest first.
 type list struct{ first, last *Block }
 
-func newMLX(memory, workingSet int64, release func(*Block)) *mlx {
-	m := &mlx{release: release, large: map[int64]*list{}, bufferLimit: maxBuffers}
+// newMLX makes room for as many buffers as MLX, and for as many more as a workload
+// needs live.
+func newMLX(info metal.Info, live int, release func(*Block)) *mlx {
+	memory, workingSet := info.Memory, info.WorkingSet
+	m := &mlx{release: release, large: map[int64]*list{}, bufferLimit: maxBuffers + int64(live)}
 	m.limit = min(workingSet+workingSet/2, memory/20*19)
 	m.reclaimFrom = min(workingSet/20*19, m.limit)
 	m.cacheLimit = m.limit

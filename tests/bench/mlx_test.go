@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/metalloc/metalloc/metal"
 )
 
 const page = pageSize
@@ -21,7 +23,7 @@ func cached(t *testing.T, m *mlx, size int64) *Block {
 }
 
 func newRule(released *[]*Block) *mlx {
-	return newMLX(1<<40, 1<<39, func(b *Block) {
+	return newMLX(metal.Info{Memory: 1 << 40, WorkingSet: 1 << 39}, 0, func(b *Block) {
 		if released != nil {
 			*released = append(*released, b)
 		}
@@ -159,4 +161,15 @@ func TestMLXAgainstASearch(t *testing.T) {
 		}
 		require.Equal(t, []int64{active, cache, peak}, []int64{m.active, m.cache, m.peak})
 	}
+}
+
+// A workload that needs more live than MLX lets there be may have that many more.
+func TestMLXBufferLimitLeavesRoomForTheLive(t *testing.T) {
+	m := newMLX(metal.Info{Memory: 1 << 40, WorkingSet: 1 << 39}, 7, func(*Block) {})
+	m.buffers = maxBuffers + 6
+	_, err := m.take(page)
+	require.NoError(t, err)
+	m.buffers++
+	_, err = m.take(page)
+	require.ErrorContains(t, err, "499007 buffers")
 }

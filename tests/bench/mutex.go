@@ -18,8 +18,7 @@ func openMutex(e *env) (Allocator[*Block], error) {
 	if err != nil {
 		return nil, err
 	}
-	info := dev.sim.Info()
-	return &mutex{device: dev, rule: newMLX(info.Memory, info.WorkingSet, dev.release)}, nil
+	return &mutex{device: dev, rule: newMLX(dev.sim.Info(), e.live, dev.release)}, nil
 }
 
 func (m *mutex) Malloc(_ int, size int64) (*Block, error) {

@@ -4,12 +4,20 @@ import "github.com/metalloc/metalloc/actors"
 
 // rivals are what is compared; metalloc is one of them.
 var rivals = []rival{
-	{"metalloc", opens(openMetalloc)},
+	{Metalloc, opens(openMetalloc)},
 	{Mutex, opens(openMutex)},
-	{"packed", opens(openPacked)},
+	{packedName, opens(openPacked)},
 	{"actor-send", opens(openSend)},
 	{"actor-future", opens(openFuture)},
 }
+
+// Names of rivals that are asked for by name. Mutex is who the others are compared
+// with.
+const (
+	Metalloc   = "metalloc"
+	Mutex      = "mutex"
+	packedName = "packed"
+)
 
 type rival struct {
 	name string
@@ -20,7 +28,8 @@ type rival struct {
 type env struct {
 	system  *actors.System
 	streams int
-	slow    // of the device
+	live    int // blocks that will be live meanwhile
+	slow        // of the device
 }
 
 func opens[H any](open func(*env) (Allocator[H], error)) func(config, *env) (subject, error) {

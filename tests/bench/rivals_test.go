@@ -17,9 +17,9 @@ func eachRival(t *testing.T, f func(t *testing.T, s exercise)) {
 	system := allocator.NewSystem(nil)
 	defer system.Shutdown()
 	e := &env{system: system, streams: streamsOpen}
-	t.Run("metalloc", func(t *testing.T) { f(t, exercised(t, e, openMetalloc)) })
+	t.Run(Metalloc, func(t *testing.T) { f(t, exercised(t, e, openMetalloc)) })
 	t.Run(Mutex, func(t *testing.T) { f(t, exercised(t, e, openMutex)) })
-	t.Run("packed", func(t *testing.T) { f(t, exercised(t, e, openPacked)) })
+	t.Run(packedName, func(t *testing.T) { f(t, exercised(t, e, openPacked)) })
 	t.Run("actor-send", func(t *testing.T) { f(t, exercised(t, e, openSend)) })
 	t.Run("actor-future", func(t *testing.T) { f(t, exercised(t, e, openFuture)) })
 }

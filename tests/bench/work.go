@@ -25,12 +25,15 @@ type on[H any] struct {
 	missed  []H
 	blocks  []H // replay's, by block
 	present []bool
+	held    []H    // live while the pairs run
+	rng     uint64 // which of them goes
+	at      []int  // across-streams: by goroutine, the next stream
 }
 
 func newSubject[H any](c config, a Allocator[H]) *on[H] {
-	s := &on[H]{config: c, a: a}
-	for range c.goroutines {
-		s.handed = append(s.handed, make(chan []H, 1))
+	s := &on[H]{config: c, a: a, rng: 1}
+	for g := range c.goroutines {
+		s.handed, s.at = append(s.handed, make(chan []H, 1)), append(s.at, g)
 	}
 	if c.workload == replayed {
 		s.blocks, s.present = make([]H, len(c.trace.sizes)), make([]bool, len(c.trace.sizes))
@@ -52,8 +55,11 @@ func (s *on[H]) warm() error {
 		}
 		return nil
 	}
+	if err := s.fill(); err != nil {
+		return err
+	}
 	depth := map[string]int{growth: growthDepth, hereThere: 4 * batch}[s.workload]
-	held := make([]H, 0, max(depth, 4)*s.goroutines)
+	held := make([]H, 0, max(depth*s.goroutines, 4*s.goroutines, s.streams))
 	for i := range cap(held) {
 		h, err := s.a.Malloc(i%s.streams, s.size)
 		if err != nil {
@@ -85,6 +91,12 @@ func (s *on[H]) work(g, n int, r *recorder) (int, error) {
 		return n, s.withResets(g, n, r)
 	case growth:
 		return n, s.grow(g, n, r)
+	case snapshot:
+		return n, s.withSnapshots(g, n, r)
+	case liveRandom:
+		return n, s.replace(n, r)
+	case streamsInTurn:
+		return n, s.acrossStreams(g, n, r)
 	case replayed:
 		return s.replay(n, r)
 	}
@@ -251,4 +263,6 @@ func (s *on[H]) miss(ctx context.Context) error {
 	return nil
 }
 
-func (s *on[H]) close() error { return errors.Join(s.freeAll(s.missed), s.a.Close()) }
+func (s *on[H]) close() error {
+	return errors.Join(s.freeAll(s.missed), s.freeAll(s.held), s.a.Close())
+}

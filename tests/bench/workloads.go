@@ -2,7 +2,10 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/metalloc/metalloc/telemetry/torch"
 )
@@ -13,9 +16,11 @@ type config struct {
 	workload   string
 	goroutines int
 	streams    int
-	size       int64  // 0: a trace's sizes
-	trace      *trace // nil: none
-	missing    bool   // one more stream, which misses all the time
+	size       int64    // 0: a trace's sizes
+	trace      *trace   // nil: none
+	missing    bool     // one more stream, which misses all the time
+	live       int      // other blocks of that size that are live meanwhile
+	only       []string // the rivals who do it; nil: all
 }
 
 // The workloads, by name.
@@ -29,43 +34,60 @@ const (
 	growth          = "growth"            // ResetPeakMemory, 256 mallocs, which are a new peak each, 256 frees
 	behindMiss      = "behind-miss"       // pairs, while another stream sits in device calls of 10 ms
 	queryBehindMiss = "query-behind-miss" // query, likewise
+	snapshot        = "snapshot"          // pairs, and Snapshot after every 1,000 of a goroutine's
+	liveBeside      = "live"              // pairs of 64 KiB, while other blocks of that size are live
+	liveRandom      = "live-random"       // the same, but what is freed is one of those, at random
+	streamsInTurn   = "streams"           // pairs by two goroutines, each on its half of the streams in turn
+	oneSize         = "size"              // pairs of a size
+	idleStreams     = "idle-streams"      // see [Idle]
 	replayed        = "replay"            // a trace's mallocs and frees, in its order, by one goroutine
 )
 
 const (
-	mib         = 1 << 20
-	queryEvery  = 100
-	resetEvery  = 1000
-	growthDepth = 256
-	batch       = 64 // blocks handed on at a time
-	window      = 16 // blocks live at a time
-	deviceCall  = 10 * time.Millisecond
+	mib           = 1 << 20
+	queryEvery    = 100
+	resetEvery    = 1000
+	snapshotEvery = 1000
+	growthDepth   = 256
+	batch         = 64 // blocks handed on at a time
+	window        = 16 // blocks live at a time
+	deviceCall    = 10 * time.Millisecond
+)
+
+// alone and direct are who does what not all can do, or what is measured to see
+// how cost grows: the actors' cost is their messages'.
+var (
+	alone  = []string{Metalloc}
+	direct = []string{Metalloc, Mutex, packedName}
 )
 
 // configs are the lines of work, in their order; the quick ones are fewer.
-func configs(quick bool, traces []*trace) (cs []config) {
-	add := func(workload string, goroutines ...int) {
+func configs(quick bool, cores int, traces []*trace) (cs []config) {
+	add := func(c config, goroutines ...int) {
 		for _, g := range goroutines {
-			c := config{workload: workload, goroutines: g, streams: g, size: mib}
-			c.missing = workload == behindMiss || workload == queryBehindMiss
-			if workload == oneStream {
+			c.goroutines, c.size = g, mib
+			if c.streams = g; c.workload == oneStream {
 				c.streams = 1
 			}
 			cs = append(cs, c)
 		}
 	}
-	many, some := []int{1, 2, 4, 8, 16, 32, 64}, []int{1, 2, 4, 8, 16}
+	many, some, few := []int{1, 2, 4, 8, 16, 32, 64}, []int{1, 2, 4, 8, 16}, []int{1, 2}
 	if quick {
-		many, some = []int{1, 2, 4, 8, 16}, []int{1, 4}
+		many, some, few = []int{1, 2, 4, 8, 16}, []int{1, 4}, []int{1, 4}
 	}
-	add(pair, many...)
-	add(oneStream, many[1:]...)
-	add(hereThere, many[1:3]...)
-	add(query, some...)
-	add(resetPeak, some...)
-	add(growth, some...)
-	add(behindMiss, some[:2]...)
-	add(queryBehindMiss, some[:2]...)
+	add(config{workload: pair}, many...)
+	add(config{workload: oneStream}, many[1:]...)
+	add(config{workload: hereThere}, many[1:min(len(many)-2, 5)]...)
+	add(config{workload: query}, some[:len(some)-1]...)
+	add(config{workload: query}, 16)
+	add(config{workload: snapshot, only: alone}, 16)
+	add(config{workload: resetPeak}, some...)
+	add(config{workload: growth}, some...)
+	add(config{workload: behindMiss, missing: true}, few...)
+	add(config{workload: queryBehindMiss, missing: true}, slices.Compact([]int{1, cores})...)
+	cs = append(cs, growing(quick)...)
+	cs = append(cs, config{workload: idleStreams, streams: idleOpen})
 	for _, t := range traces {
 		if t.name == sizesTrace {
 			for _, g := range some {
@@ -77,6 +99,34 @@ func configs(quick bool, traces []*trace) (cs []config) {
 	return cs
 }
 
+// growing are the lines that show how a pair's cost grows with something else
+// than goroutines.
+func growing(quick bool) (cs []config) {
+	lives := []int{1, 10, 100, 1000, 10_000, 100_000, 1_000_000}
+	streams := []int{2, 4, 16, 64, 256, 1024}
+	bytes := []int64{512, 4 << 10, 32 << 10, 256 << 10, 2 * mib, 16 * mib, 128 * mib, 1024 * mib}
+	if quick {
+		lives, streams, bytes = []int{1, 1000, 100_000}, []int{2, 64}, []int64{512, 256 << 10, 16 * mib, 1024 * mib}
+	}
+	for _, workload := range []string{liveBeside, liveRandom} {
+		for _, n := range lives {
+			cs = append(cs, config{workload: workload, goroutines: 1, streams: 1, size: liveSize, live: n, only: direct})
+		}
+	}
+	for _, n := range streams {
+		cs = append(cs, config{workload: streamsInTurn, goroutines: 2, streams: n, size: mib, only: direct})
+	}
+	for _, n := range bytes {
+		cs = append(cs, config{workload: oneSize, goroutines: 1, streams: 1, size: n, only: direct})
+	}
+	return cs
+}
+
+// doneBy tells whether a rival takes part.
+func (c config) doneBy(rival string) bool {
+	return c.only == nil || slices.Contains(c.only, rival)
+}
+
 func (c config) label() string {
 	if c.trace == nil {
 		return c.workload
@@ -85,7 +135,17 @@ func (c config) label() string {
 }
 
 func (c config) String() string {
-	return fmt.Sprintf("%s, %d goroutines, %d streams", c.label(), c.goroutines, c.streams)
+	if c.workload == idleStreams {
+		return fmt.Sprintf("%d idle streams", c.streams)
+	}
+	s := fmt.Sprintf("%s, %d goroutines, %d streams", c.label(), c.goroutines, c.streams)
+	switch c.workload {
+	case liveBeside, liveRandom:
+		s += fmt.Sprintf(", %d live", c.live)
+	case oneSize:
+		s += ", " + humanize.IBytes(uint64(c.size))
+	}
+	return s
 }
 
 // trace is a recorded history as plain mallocs and frees.
