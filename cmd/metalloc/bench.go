@@ -40,8 +40,8 @@ Percentiles are of one pair by one goroutine, from a pass of their own, in which
 the clock is read; of a malloc in growth, of a free in here-there, of either in
 replay, of ActiveMemory in query and query-behind-miss, of Snapshot in snapshot.
 
-The workloads: pair, one-stream, here-there, query, snapshot, reset-peak, growth,
-behind-miss, query-behind-miss, live, live-random, streams, size, idle-streams, and
+The workloads: pair, one-stream, here-there, query, snapshot, spans-1, spans-16, reset-peak,
+growth, behind-miss, query-behind-miss, live, live-random, streams, size, idle-streams, and
 trace-sizes:TRACE, replay:TRACE.
 
 Rows marked ! were measured while two goroutines that share nothing got less than

@@ -42,7 +42,7 @@ func TestRunGivesARowForEachRival(t *testing.T) {
 		switch {
 		case row.Name == Mutex:
 			require.InDelta(t, 1, row.RatioToMutex, 0)
-		case row.Workload == snapshot:
+		case slices.Contains([]string{snapshot, oneSpan, manySpans}, row.Workload):
 			require.Zero(t, row.RatioToMutex, "%+v", row)
 		default:
 			require.Positive(t, row.RatioToMutex, "%+v", row)
@@ -59,7 +59,7 @@ func TestRunGivesARowForEachRival(t *testing.T) {
 	require.Len(t, lines, len(steps)-1, "idle streams have a section of their own")
 	for line, n := range lines {
 		switch {
-		case strings.HasPrefix(line, snapshot):
+		case strings.HasPrefix(line, snapshot), strings.HasPrefix(line, "spans"):
 			require.Equal(t, 1, n, line)
 		case strings.HasPrefix(line, liveBeside), strings.HasPrefix(line, streamsInTurn), strings.HasPrefix(line, oneSize):
 			require.Equal(t, len(direct), n, line)
@@ -74,7 +74,7 @@ func TestConfigsAreComplete(t *testing.T) {
 	for _, quick := range []bool{false, true} {
 		asked := map[string][]int{ // workload → goroutines at least
 			pair: {1, 2, 4, 8, 16}, oneStream: {2, 4, 8, 16}, hereThere: {2, 4}, query: {1, 16}, snapshot: {16},
-			resetPeak: {1, 4}, growth: {1, 4}, behindMiss: {1}, queryBehindMiss: {1, 2}, liveBeside: {1}, liveRandom: {1},
+			oneSpan: {1, 4}, manySpans: {1, 4}, resetPeak: {1, 4}, growth: {1, 4}, behindMiss: {1}, queryBehindMiss: {1, 2}, liveBeside: {1}, liveRandom: {1},
 			streamsInTurn: {2}, oneSize: {1}, idleStreams: {0},
 		}
 		seen := map[string]bool{}
@@ -240,7 +240,7 @@ func BenchmarkPairs(b *testing.B) {
 				if c.missing {
 					err = whileMissing(s, &e.slow, run)
 				} else {
-					err = run()
+					err = s.inSpans(b.Context(), c.spans, run)
 				}
 				require.NoError(b, err)
 				require.NoError(b, s.close())

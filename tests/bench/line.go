@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -130,7 +131,7 @@ func (l *line) measure(ln *lane, recs []*recorder) error {
 	if l.config.missing {
 		return whileMissing(ln.subject, &l.env.slow, f)
 	}
-	return f()
+	return ln.inSpans(context.Background(), l.config.spans, f)
 }
 
 func (l *line) rows() (rows []Row) {

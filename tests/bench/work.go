@@ -14,6 +14,8 @@ type subject interface {
 	work(g, n int, r *recorder) (int, error)
 	// miss takes memory that nobody has freed, until ctx is done.
 	miss(ctx context.Context) error
+	// inSpans runs f while that many spans are open.
+	inSpans(ctx context.Context, spans int, f func() error) error
 	close() error
 }
 

@@ -20,6 +20,7 @@ type config struct {
 	trace      *trace   // nil: none
 	missing    bool     // one more stream, which misses all the time
 	live       int      // other blocks of that size that are live meanwhile
+	spans      int      // open meanwhile
 	only       []string // the rivals who do it; nil: all
 }
 
@@ -39,6 +40,8 @@ const (
 	liveRandom      = "live-random"       // the same, but what is freed is one of those, at random
 	streamsInTurn   = "streams"           // pairs by two goroutines, each on its half of the streams in turn
 	oneSize         = "size"              // pairs of a size
+	oneSpan         = "spans-1"           // pairs, while a span is open
+	manySpans       = "spans-16"          // pairs, while 16 spans are open, one within the other
 	idleStreams     = "idle-streams"      // see [Idle]
 	replayed        = "replay"            // a trace's mallocs and frees, in its order, by one goroutine
 )
@@ -82,6 +85,8 @@ func configs(quick bool, cores int, traces []*trace) (cs []config) {
 	add(config{workload: query}, some[:len(some)-1]...)
 	add(config{workload: query}, 16)
 	add(config{workload: snapshot, only: alone}, 16)
+	add(config{workload: oneSpan, spans: 1, only: alone}, some...)
+	add(config{workload: manySpans, spans: 16, only: alone}, some...)
 	add(config{workload: resetPeak}, some...)
 	add(config{workload: growth}, some...)
 	add(config{workload: behindMiss, missing: true}, few...)
