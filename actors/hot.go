@@ -18,8 +18,14 @@ import (
 // buffer. ErrInvalidSize (negative), ErrTooLarge, ErrLimitExceeded (policy
 // Refuse), ErrOutOfMemory, ErrClosed, ErrStreamFailed, all in an *AllocError.
 func (s *Stream) Malloc(ctx context.Context, size int64) (Buffer, error) {
-	if size > 0 && size <= s.most && s.core.slow.Load() == 0 && s.mb.Enter() {
-		blk, err := s.hit(size)
+	if size > 0 && size <= s.most && s.core.slow.Load() == 0 {
+		var blk *streams.Block
+		var err error
+		if s.mb.Enter() {
+			blk, err = s.hit(size)
+		} else {
+			blk, err = s.hitLater(size)
+		}
 		if blk != nil {
 			return s.buffer(blk, size), nil
 		}
@@ -30,24 +36,42 @@ func (s *Stream) Malloc(ctx context.Context, size int64) (Buffer, error) {
 	return s.mallocSlow(ctx, size, MallocOptions{})
 }
 
+// hitLater is hit for a busy stream: it waits for the turn, which is never long.
+func (s *Stream) hitLater(size int64) (*streams.Block, error) {
+	c := s.core.newCall(func(c *call) { c.block = c.stream.serve(c.n) })
+	defer s.core.freeCall(c)
+	c.stream, c.n = s, size
+	s.do(c)
+	return c.block, c.err
+}
+
 // hit serves a malloc from what the heap holds, or gives nil. The caller has taken
 // the turn; it is let go here.
 func (s *Stream) hit(size int64) (blk *streams.Block, err error) {
 	ok := false
 	defer func() {
 		if !ok {
-			s.takenOne, blk = blk, nil
 			err = s.mb.Panicked(recover())
 		}
 	}()
-	if !s.shut && s.broken == nil {
-		if blk = s.heap.Malloc(s.heap.Round(size), size); blk != nil {
-			s.row.Malloc(s.heap.Now(), blk.Size())
-		}
-	}
+	blk = s.serve(size)
 	ok = true
 	s.mb.Exit()
 	return blk, nil
+}
+
+// serve is hit inside the turn.
+func (s *Stream) serve(size int64) *streams.Block {
+	if s.shut || s.broken != nil {
+		return nil
+	}
+	blk := s.heap.Malloc(s.heap.Round(size), size)
+	if blk != nil {
+		s.takenOne = blk
+		s.row.Malloc(s.heap.Now(), blk.Size())
+		s.takenOne = nil
+	}
+	return blk
 }
 
 // free takes back a block that the caller has claimed.
@@ -97,9 +121,8 @@ func (s *Stream) freeInTurn(blk *streams.Block) (more bool, err error) {
 // active, and it is in the heap before the turn is let go.
 func (s *Stream) freeFromOutside(blk *streams.Block) (more bool) {
 	s.row.Leave(blk.Size(), blk.Requested())
-	s.inbox.Push(blk)
-	if s.mb.Leave() != nil { // the actor has stopped
-		_ = s.afterwards(s.takeUp)
+	if s.inbox.Push(blk) && s.mb.Leave() != nil { // the actor has stopped
+		_ = s.afterwards(func() {})
 	}
 	return s.core.ledger.Bounded() || s.row.Limited() || s.retired.Load()
 }
@@ -132,7 +155,7 @@ func (s *Stream) takeUp() {
 // left for the stream.
 func (s *Stream) errands() {
 	if s.gone.Load() { // the lock has taken the turn's place
-		s.core.background(func() { _ = s.afterwards(s.takeUp) })
+		s.core.background(func() { _ = s.afterwards(func() {}) })
 		return
 	}
 	s.takeUp()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/metalloc/metalloc/actors/turn"
 	"github.com/metalloc/metalloc/internal/seam"
+	"github.com/metalloc/metalloc/streams"
 )
 
 // shell is one of our actors as its callers see it: a mailbox whose turn they
@@ -148,7 +149,7 @@ func (a *shell) guarded(o op) (err error) {
 
 // sendAfter runs the op on the state of a stopped actor.
 func (a *shell) sendAfter(o op) {
-	if err := a.afterwards(func() { a.step(o) }); err != nil {
+	if err := a.afterwards(o.step); err != nil {
 		o.broke(err)
 	}
 	o.hop(true)
@@ -162,6 +163,9 @@ func (a *shell) afterwards(f func()) (err error) {
 			err = &turn.PanicError{Value: v}
 		}
 	}()
+	if a.first != nil {
+		a.first()
+	}
 	f()
 	return nil
 }
@@ -174,6 +178,7 @@ type call struct {
 
 	stream *Stream
 	other  *Stream
+	block  *streams.Block
 	buf    Buffer
 	n      int64
 	result int64
@@ -198,7 +203,7 @@ func (a *shell) do(c *call) {
 		c.gate.Wait()
 		return
 	}
-	if err := a.afterwards(func() { a.step(c) }); err != nil {
+	if err := a.afterwards(c.step); err != nil {
 		c.err = err
 	}
 }

@@ -73,6 +73,12 @@ func (p *supervisor) promise(t *ticket) stage {
 		}
 		return promise
 	}
+	if v.Cache > 0 && (v.Cache != t.cache || t.gathered > 0) && t.rounds < 100 {
+		t.rounds++
+		t.cache, t.gathered = v.Cache, 0
+		t.sweep, t.sweepOver = v.Over, p.byCache(false)
+		return promise
+	}
 	if v.Leaving > 0 && v.Leaving != t.leaving { // the same again: the device won't have it
 		t.leaving = v.Leaving
 		return settleUp

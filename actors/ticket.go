@@ -33,6 +33,8 @@ type ticket struct {
 	swept     bool  // and altogether, since the device was full
 	pressed   bool  // the program's pressure hooks have been asked
 	again     bool  // after abort the ticket tries once more
+	cache, gathered int64
+	rounds int
 	leaving   int64 // bytes whose return to the device it has waited for
 	sweep     int64 // bytes to sweep from caches before the next stage
 	sweepOver []*Stream

@@ -11,12 +11,13 @@ import "github.com/metalloc/metalloc/internal/steps"
 type Inbox struct{ top steps.Pointer[Block] }
 
 // Push leaves a block that the caller has claimed; from any goroutine. A claim
-// succeeds once, so no block is left twice.
-func (i *Inbox) Push(b *Block) {
+// succeeds once, so no block is left twice. It reports whether the inbox was empty:
+// then the owner has to be told.
+func (i *Inbox) Push(b *Block) (first bool) {
 	for {
 		b.left = i.top.Load()
-		if i.top.CompareAndSwap(b.left, b) {
-			return
+		if older := b.left; i.top.CompareAndSwap(older, b) {
+			return older == nil
 		}
 	}
 }

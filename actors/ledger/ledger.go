@@ -234,6 +234,7 @@ func (l *Ledger) leave(r *Row, n, requested int64) bool {
 		return false
 	}
 	r.left.Add(oneLeft + uint64(requested))
+	r.done.Add(1)
 	l.refund(r, n)
 	l.decide(r, -n)
 	return true

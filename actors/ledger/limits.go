@@ -12,6 +12,7 @@ type Verdict struct {
 	Reclaim int64  // take that much back from caches first, then ask again
 	Own     bool   // from the stream's own, since its own limit wants it
 	Leaving int64  // there is room once that much has got back to the device
+	Cache   int64  // what is cached; there may be room once it is taken back
 	Over    int64  // by how much reserved would pass the limit
 	Whose   string // limit
 }
@@ -39,7 +40,11 @@ func (l *Ledger) Grow(r *Row, n int64, guide, askedOwn, asked bool) Verdict {
 		return Verdict{Leaving: leaving, Over: after - l.memoryLimit, Whose: "memory"}
 	}
 	if !guide && after > l.memoryLimit {
-		return Verdict{Over: after - l.memoryLimit, Whose: "memory"}
+		v := Verdict{Over: after - l.memoryLimit, Whose: "memory"}
+		if cache := l.totals().Cache - l.pool.coming; after-cache <= l.memoryLimit {
+			v.Cache = cache
+		}
+		return v
 	}
 	l.growing += n
 	r.growing += n

@@ -32,9 +32,9 @@ type Row struct {
 
 	// What other goroutines have freed. The freer counts it in left before it
 	// gives the credit, the owner in its book when it takes the blocks up.
-	left     steps.Uint64
-	inflight steps.Uint64 // freers between the two, in the lower half; the upper counts them all
-	_        [line - 16]byte
+	left steps.Uint64
+	done steps.Uint64 // blocks whose free is through both
+	_    [line - 16]byte
 
 	shared
 }
@@ -151,17 +151,15 @@ func (r *Row) Leave(n, requested int64) {
 
 func (r *Row) tryLeave(n, requested int64) bool {
 	u, packed := units(n), oneLeft+uint64(requested)
-	r.inflight.Add(1<<32 + 1)
 	r.left.Add(packed)
 	for {
 		x := r.word.Load()
 		if x&frozenBit != 0 || creditMask-credit(x) < u {
 			r.left.Add(-packed)
-			r.inflight.Add(^uint64(0))
 			return false
 		}
 		if r.word.CompareAndSwap(x, x+u+r.version()) {
-			r.inflight.Add(^uint64(0))
+			r.done.Add(1)
 			return true
 		}
 	}
@@ -170,9 +168,9 @@ func (r *Row) tryLeave(n, requested int64) bool {
 // outstanding is what others have left and the owner not taken up; the row stands
 // still. False: a free is half done, and the caller must let go and try again.
 func (r *Row) outstanding() (blocks, requested int64, ok bool) {
-	before := r.inflight.Load()
-	left := r.left.Load() - r.book().taken
-	ok = uint32(before) == 0 && r.inflight.Load() == before
+	all := r.left.Load()
+	ok = all/oneLeft == r.done.Load()%(1<<16)
+	left := all - r.book().taken
 	return int64(left / oneLeft), int64(left & (oneLeft - 1)), ok
 }
 

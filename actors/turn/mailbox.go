@@ -89,13 +89,12 @@ func (m *Mailbox) Enter() bool {
 
 func (m *Mailbox) enterSlow() bool {
 	for i := 0; m.seam.Spin(i); i++ {
-		switch m.word.Load() {
-		case 0:
+		switch w := m.word.Load(); {
+		case w == 0:
 			if m.TryEnter() {
 				return true
 			}
-		case running, running | errand: // what was left is served on the way out
-		default:
+		case heldBack(w) || w&stopped != 0:
 			return false
 		}
 	}

@@ -10,6 +10,8 @@ package seam
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"runtime"
 )
 
@@ -49,12 +51,34 @@ var Real Seam = realSeam{}
 
 type realSeam struct{}
 
-func (realSeam) Go(f func())     { go f() }
-func (realSeam) NewGate() Gate   { return realGate{make(chan struct{}, 1)} }
-func (realSeam) Spin(i int) bool { return i < spinSteps }
-func (realSeam) Yield()          { runtime.Gosched() }
-func (realSeam) LockThread()     { runtime.LockOSThread() }
-func (realSeam) UnlockThread()   { runtime.UnlockOSThread() }
+func (realSeam) Go(f func())   { go f() }
+func (realSeam) NewGate() Gate { return realGate{make(chan struct{}, 1)} }
+func (realSeam) Spin(i int) bool {
+	if i >= steps {
+		return false
+	}
+	pause(min(base<<min(i, 20), most))
+	return true
+}
+
+var steps, base, most = 200, 0, 0
+
+func init() {
+	if s := os.Getenv("METALLOC_SPIN"); s != "" {
+		fmt.Sscanf(s, "%d,%d,%d", &steps, &base, &most)
+	}
+}
+
+// pause keeps the processor busy without touching memory.
+//
+//go:noinline
+func pause(n int) {
+	for i := 0; i < n; i++ {
+	}
+}
+func (realSeam) Yield()        { runtime.Gosched() }
+func (realSeam) LockThread()   { runtime.LockOSThread() }
+func (realSeam) UnlockThread() { runtime.UnlockOSThread() }
 
 type realGate struct{ c chan struct{} }
 
