@@ -34,7 +34,7 @@ func (b Buffer) stream() *Stream {
 	if b.h == nil {
 		return nil
 	}
-	s, _ := b.h.Owner.(*Stream)
+	s, _ := b.h.Home.Owner.(*Stream)
 	return s
 }
 

@@ -38,7 +38,11 @@ func (s *Stream) Malloc(ctx context.Context, size int64) (Buffer, error) {
 
 // hitLater is hit for a busy stream: it waits for the turn, which is never long.
 func (s *Stream) hitLater(size int64) (*streams.Block, error) {
-	c := s.core.newCall(func(c *call) { c.block = c.stream.serve(c.n) })
+	c := s.core.newCall(func(c *call) {
+		s := c.stream
+		s.takenOne = s.serve(c.n)
+		c.block, s.takenOne = s.takenOne, nil
+	})
 	defer s.core.freeCall(c)
 	c.stream, c.n = s, size
 	s.do(c)
@@ -51,10 +55,15 @@ func (s *Stream) hit(size int64) (blk *streams.Block, err error) {
 	ok := false
 	defer func() {
 		if !ok {
+			s.takenOne, blk = blk, nil
 			err = s.mb.Panicked(recover())
 		}
 	}()
-	blk = s.serve(size)
+	if !s.shut && s.broken == nil {
+		if blk = s.heap.Malloc(s.heap.Round(size), size); blk != nil {
+			s.row.Malloc(s.heap.Now(), blk.Size())
+		}
+	}
 	ok = true
 	s.mb.Exit()
 	return blk, nil
@@ -67,9 +76,7 @@ func (s *Stream) serve(size int64) *streams.Block {
 	}
 	blk := s.heap.Malloc(s.heap.Round(size), size)
 	if blk != nil {
-		s.takenOne = blk
 		s.row.Malloc(s.heap.Now(), blk.Size())
-		s.takenOne = nil
 	}
 	return blk
 }

@@ -32,6 +32,7 @@ type Stream struct {
 	broken   error          // why the stream hands out nothing more
 	takenOne *streams.Block // handed out by the heap, but not to anyone yet
 	taken    []*streams.Block
+	unsure   Buffer                  // claimed, but its free may yet fail
 	arrived  *streams.Block          // taken out of the inbox, not freed yet
 	takenUp  ledger.Taken            // of those that are freed, not booked yet
 	growing  map[*streams.Block]bool // by a ticket under way
@@ -69,8 +70,9 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 			return nil, fmt.Errorf("stream %q: queue %#x: %w", s.name, s.queue, err)
 		}
 	}
+	s.none.Home = &streams.Home{Owner: s}
 	s.heap = streams.New(streams.Config{
-		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer, Owner: s,
+		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer, Home: s.none.Home,
 	})
 	limits := StreamLimits{NoLimit, NoLimit}
 	if l := cfg.Limits; l != nil {
@@ -82,7 +84,6 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 			return nil, err
 		}
 	}
-	s.none.Owner = s
 	s.most = c.maxBlock() &^ (max(c.info.Alignment, streams.Unit) - 1)
 	s.init(c, s.errands, s.takeUp)
 	c.begin() // Close must not meet a stream that is admitted but not spawned

@@ -34,7 +34,9 @@ func (s *Stream) leave(rs runs, kept bool) []*leaving {
 // takeBack frees a buffer whose block was claimed; an error takes the claim back.
 // Pages that may not stay in the cache are returned, as by excessRuns.
 func (s *Stream) takeBack(b Buffer) (runs, error) {
+	s.unsure = b
 	marks, err := s.marksOf(b.block())
+	s.unsure = Buffer{}
 	if err != nil {
 		b.block().Unclaim(b.gen)
 		return nil, err
@@ -303,6 +305,10 @@ func (s *Stream) restarted() {
 		}
 	}
 	s.taken, s.takenOne = nil, nil
+	if b := s.unsure; b.h != nil {
+		b.block().Unclaim(b.gen)
+		s.unsure = Buffer{}
+	}
 	for b := s.arrived; b != nil; b = s.arrived {
 		s.arrived = b.Left()
 		s.inbox.Push(b)

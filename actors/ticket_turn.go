@@ -224,6 +224,9 @@ func (s *Stream) deliver(t *ticket, blks []*streams.Block) bool {
 	t.bufs = make([]Buffer, len(blks))
 	for i, b := range blks {
 		t.bufs[i] = s.buffer(b, t.sizes[i])
+		if t.grow.h != nil { // it may have been freed meanwhile: b.Gen() is the next life's
+			t.bufs[i].gen = t.grow.gen
+		}
 		if t.grow.h == nil { // it stays where it was asked for
 			s.noteSite(b, t.site)
 		}

@@ -4,37 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-
-	"github.com/metalloc/metalloc/metal"
 )
-
-// fakeDevice gives a heap whatever it misses.
-type fakeDevice struct {
-	heap *Heap
-	next uintptr
-}
-
-func newFake(pageSize int64) *fakeDevice {
-	return &fakeDevice{New(Config{PageSize: pageSize, Chunk: 1 << 30}), 1 << 40}
-}
-
-func (d *fakeDevice) malloc(size int64) *Block {
-	if b := d.heap.Malloc(size, size); b != nil {
-		return b
-	}
-	p := d.heap.Plan(size, size)
-	rng := metal.Range{Addr: d.next, Size: p.Reserve + p.Segment}
-	d.next += uintptr(rng.Size)
-	n := 1
-	if d.heap.cfg.PageSize > 0 {
-		n = int(p.Missing() / d.heap.cfg.PageSize)
-	}
-	handles := make([]metal.Handle, n)
-	for i := range handles {
-		handles[i] = 1
-	}
-	return p.Commit(rng, handles)
-}
 
 // BenchmarkSame is the pair alone: one block, hot in the cache.
 func BenchmarkSame(b *testing.B) {

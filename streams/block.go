@@ -2,6 +2,7 @@ package streams
 
 import (
 	"slices"
+	_ "sync/atomic" // the methods of steps' atomics are inlined only where their own package is imported
 
 	"github.com/metalloc/metalloc/internal/steps"
 	"github.com/metalloc/metalloc/metal"
@@ -39,18 +40,17 @@ type Block struct {
 
 	handle    Handle
 	gen       steps.Uint64
-	left      *Block // in an Inbox: left there before it, once taken: after it
-	listNext  *Block // in a bin, a quick stack, the holes or the spares
+	listNext  *Block // in a bin, a quick stack, the holes, the spares or an Inbox
 	page      *page  // lies == within: that page
 	size      int64  // bytes, a multiple of Unit
 	requested int64
-	stamp     uint64 // heap clock of the last free
-	class     uint16 // of size; like lies and page, known from the hand-out on
+	class     uint16 // of size; like lies and page, known from the hand-out on (see locate)
 	state     state
 	lies      lies
 	odd       steps.Uint32 // what a free has to look after; the owner writes it
 
-	off        int64 // from the segment's start
+	stamp      uint64 // heap clock of the last free; written, not read, by a free
+	off        int64  // from the segment's start
 	seg        *segment
 	prev, next *Block // neighbours by address
 	listPrev   *Block
@@ -65,8 +65,11 @@ type Block struct {
 // the holder has dropped it.
 type Handle struct {
 	Block *Block // nil: no memory
-	Owner any    // of the heap: Config.Owner
+	Home  *Home
 }
+
+// Home is whose memory it is.
+type Home struct{ Owner any }
 
 // Handle is the block's own.
 func (b *Block) Handle() *Handle { return &b.handle }

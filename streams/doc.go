@@ -1,7 +1,8 @@
 // Package streams is one GPU stream's memory: the blocks it has handed out, the
 // freed ones it keeps, and the pages below them. It is pure: no goroutine, no
 // clock, no log, no device call and no actor. Whoever owns a [Heap] calls it
-// from one goroutine at a time and does the device work that its plans ask for.
+// from one goroutine at a time, in a turn, and does the device work that its
+// plans ask for.
 //
 // A Heap holds segments, ranges of address space. On a device that maps page by
 // page a segment is reserved large and mapped as needed; on a device that only
@@ -15,6 +16,10 @@
 //	promised  kept for a miss whose device work is under way
 //	hole      address space without pages
 //	room      address space kept behind a live block for it to grow into
+//
+// A block's life ends with [Block.Claim], once, from any goroutine; the heap
+// hears of it when the owner brings the block to [Heap.Free]. Goroutines that
+// can't have the owner's turn leave claimed blocks in an [Inbox].
 //
 // A malloc tries, in this order: the quick stack of its class; the best fitting
 // free block; the same after merging all quick blocks. Otherwise it is a miss,

@@ -154,7 +154,6 @@ func (h *Heap) extend(p *Plan, c *Block) *Block {
 	h.handOut(c, 0)
 	s, joint := b.seg, b.end()
 	b.size += c.size
-	b.odd.Store(b.odd.Load() | c.odd.Load())
 	h.unlink(c)
 	b.locate()
 	if i := s.pageIndex(joint); joint != i<<s.shift && b.off <= i<<s.shift && b.end() >= i<<s.shift+s.pageSize {

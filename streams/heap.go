@@ -1,13 +1,11 @@
 package streams
 
-import "math/bits"
-
 // Config is what a heap must know of its device.
 type Config struct {
 	PageSize   int64 // bytes, a power of two; 0: the device gives whole segments only
 	Alignment  int64 // of blocks, bytes, a power of two; less than Unit counts as Unit
 	MaxSegment int64 // largest whole segment, bytes; 0: no bound
-	Owner      any   // what the handles of blocks lead to
+	Home       *Home // what the handles of blocks lead to; may be nil
 	Chunk      int64 // address space reserved first for large blocks, bytes; 0: 1 GiB
 }
 
@@ -34,7 +32,7 @@ type Heap struct {
 	last  *Block // freed last
 
 	cfg    Config      // never changes
-	births uint64      // no block that stands for nothing now had a generation above it
+	births uint64      // the highest generation of a struct when it left its place
 	passed uint64      // frees up to this one lie behind the stream's own queue
 	zones  [2]*zone    // small, large
 	spares list        // Block structs to use again
@@ -42,14 +40,15 @@ type Heap struct {
 	queues []*queueWaits
 
 	dropping int // pending blocks that are to be given back once settled
+
+	_ [56]byte // to whole cache lines, so that Go's heap aligns it to one
 }
 
 // quickStacks keeps just freed blocks by class, unmerged, last in first out: a
 // program that repeats itself finds the block it freed, still warm.
 type quickStacks struct {
 	tops [numClasses]*Block
-	set  classSet // classes whose stack may hold something
-	some bool
+	some [numClasses / 64]bool // of 64 neighbouring stacks each: one may hold something
 }
 
 // New makes an empty heap.
@@ -166,8 +165,8 @@ func (h *Heap) Free(b *Block) {
 	case across:
 		h.dischargeAcross(b)
 	}
-	h.last = b
 	h.quick.push(b)
+	h.last = b
 }
 
 // tidy looks after what is odd about a block that is freed.
@@ -187,15 +186,13 @@ func (h *Heap) Discard(b *Block) {
 	h.Free(b)
 }
 
+// push puts b, which has been located, on top of its class.
 func (q *quickStacks) push(b *Block) {
 	b.state = quick
-	c := int(b.class)
-	if q.tops[c] == nil {
-		q.set.add(c)
-		q.some = true
-	}
+	c := b.class
 	b.listNext = q.tops[c]
 	q.tops[c] = b
+	q.some[c/64] = true
 }
 
 // pop takes b off again that was pushed last.
@@ -205,15 +202,18 @@ func (q *quickStacks) pop(b *Block) { q.tops[b.class] = b.listNext }
 // there were any.
 func (h *Heap) flush() bool {
 	q := h.quick
-	if q == nil || !q.some {
+	if q == nil {
 		return false
 	}
 	merged := false
-	for w := range q.set {
-		for x := q.set[w]; x != 0; x &= x - 1 {
-			c := w<<6 + bits.TrailingZeros64(x)
-			b := q.tops[c]
-			q.tops[c] = nil
+	for i, some := range q.some {
+		if !some {
+			continue
+		}
+		q.some[i] = false
+		stacks := q.tops[i*64 : (i+1)*64]
+		for c, b := range stacks {
+			stacks[c] = nil
 			for b != nil {
 				next := b.listNext
 				b.seg.touch(b)
@@ -222,9 +222,7 @@ func (h *Heap) flush() bool {
 				b = next
 			}
 		}
-		q.set[w] = 0
 	}
-	q.some = false
 	return merged
 }
 
@@ -268,7 +266,6 @@ func (h *Heap) splitFree(b *Block, size int64) {
 func (h *Heap) cut(b *Block, size int64) *Block {
 	r := h.newBlock()
 	r.seg, r.off, r.size, r.state = b.seg, b.off+size, b.size-size, promised
-	r.odd.Store(b.odd.Load()) // what is behind it now
 	r.prev, r.next = b, b.next
 	if b.next != nil {
 		b.next.prev = r
@@ -292,16 +289,16 @@ func (h *Heap) unlink(b *Block) {
 	h.spares.push(b)
 }
 
-// newBlock gives a struct that stands for nothing yet. Its generation is above
-// all that ended in blocks which were unlinked, so above all that ended where it
-// will stand: those who remember an older block there can't mistake it.
+// newBlock gives a struct that stands for nothing yet. All that have stood where
+// it will stand were unlinked, and every life there ended before that: its
+// generation is above theirs.
 func (h *Heap) newBlock() *Block {
 	b := h.spares.head
 	if b != nil {
 		h.spares.remove(b)
 	} else {
 		b = &Block{}
-		b.handle = Handle{b, h.cfg.Owner}
+		b.handle = Handle{b, h.cfg.Home}
 	}
 	b.gen.Store(h.births + 1)
 	return b

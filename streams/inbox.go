@@ -15,8 +15,9 @@ type Inbox struct{ top steps.Pointer[Block] }
 // then the owner has to be told.
 func (i *Inbox) Push(b *Block) (first bool) {
 	for {
-		b.left = i.top.Load()
-		if older := b.left; i.top.CompareAndSwap(older, b) {
+		older := i.top.Load()
+		b.listNext = older
+		if i.top.CompareAndSwap(older, b) {
 			return older == nil
 		}
 	}
@@ -30,17 +31,13 @@ func (i *Inbox) Take() *Block {
 	}
 	var first *Block
 	for b := i.top.Swap(nil); b != nil; {
-		older := b.left
-		b.left = first
+		older := b.listNext
+		b.listNext = first
 		first, b = b, older
 	}
 	return first
 }
 
 // Left is the block that was left after b, of those that Take took out; nil: b
-// was the last. It must be asked before b is freed, and once: it forgets.
-func (b *Block) Left() *Block {
-	next := b.left
-	b.left = nil
-	return next
-}
+// was the last. To be asked before b is handed out again.
+func (b *Block) Left() *Block { return b.listNext }

@@ -33,9 +33,9 @@ func (p *page) live() int64 { return p.size - p.cache - p.slack }
 type lies uint8
 
 const (
-	across lies = iota // shares its first or its last page, or both, and has others
-	within             // on one page, which it shares
+	within lies = iota // on one page, which it shares
 	alone              // shares none
+	across             // shares its first or its last page, or both, and has others
 )
 
 // pageAt gives the page with that index, growing the table: a segment may be

@@ -80,9 +80,14 @@ func (m *Mailbox) Producer() actor.MailboxProducer {
 // The caller then holds it until Exit or Panicked. Never blocks.
 func (m *Mailbox) TryEnter() bool { return m.word.CompareAndSwap(0, running) }
 
-// Enter is TryEnter, but waits briefly while another goroutine is inside. False:
-// the actor is busy for longer, held back or stopped, or has work queued; then
-// Post keeps the order.
+// queuedSpins: who finds others queued waits that many steps for them to be served,
+// then queues up as well. On two cores waiting longer would do, on sixteen waiters
+// that keep looking cost more than the queue.
+const queuedSpins = 4
+
+// Enter is TryEnter, but waits briefly while another goroutine is inside, longer
+// from look to look, so that whoever is inside gets on. False: the actor is busy
+// for longer, held back or stopped, or has work queued; then Post keeps the order.
 func (m *Mailbox) Enter() bool {
 	return m.word.CompareAndSwap(0, running) || m.enterSlow()
 }
@@ -95,6 +100,8 @@ func (m *Mailbox) enterSlow() bool {
 				return true
 			}
 		case heldBack(w) || w&stopped != 0:
+			return false
+		case w&userPending != 0 && i >= queuedSpins:
 			return false
 		}
 	}

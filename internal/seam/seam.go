@@ -10,8 +10,6 @@ package seam
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"runtime"
 )
 
@@ -42,9 +40,16 @@ type Gate interface {
 	WaitContext(ctx context.Context) error
 }
 
-// spinSteps: about 200 loads before a busy actor is posted to instead. More
-// helps nobody; fewer lets callers convoy when goroutines outnumber cores.
-const spinSteps = 200
+// A busy wait looks at what it waits for ever more seldom, since each look takes the
+// cache line from whoever is at work. In all it lasts some 15 µs, less than it takes
+// to park a goroutine and wake it on a busy machine. Tried on 2 and 16 cores with
+// 2 to 16 goroutines on one actor: without pauses 2 goroutines got through half as
+// much, 16 a fifth.
+const (
+	spinSteps   = 16
+	spinFirst   = 128 // turns of an empty loop
+	spinLongest = 4096
+)
 
 // Real is the scheduler of production: goroutines, channels, the Go runtime.
 var Real Seam = realSeam{}
@@ -54,19 +59,11 @@ type realSeam struct{}
 func (realSeam) Go(f func())   { go f() }
 func (realSeam) NewGate() Gate { return realGate{make(chan struct{}, 1)} }
 func (realSeam) Spin(i int) bool {
-	if i >= steps {
+	if i >= spinSteps {
 		return false
 	}
-	pause(min(base<<min(i, 20), most))
+	pause(min(spinFirst<<i, spinLongest))
 	return true
-}
-
-var steps, base, most = 200, 0, 0
-
-func init() {
-	if s := os.Getenv("METALLOC_SPIN"); s != "" {
-		fmt.Sscanf(s, "%d,%d,%d", &steps, &base, &most)
-	}
 }
 
 // pause keeps the processor busy without touching memory.
