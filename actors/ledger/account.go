@@ -71,11 +71,11 @@ func (l *Ledger) accountOf(r *Row) account {
 	l.torn = l.torn || !ok
 	a := account{
 		requested: b.requested - requested, active: r.activeNow(), peak: r.peak,
-		pending: b.pending, slack: b.slack, reservedPeak: r.reservedPeak,
+		pending: r.shelf.pending, slack: r.shelf.slack, reservedPeak: r.reservedPeak,
 		mallocs: b.mallocs, frees: b.frees + blocks,
 		misses: r.misses, missed: r.missed, refusals: r.refusals, trims: r.trims,
 	}
-	a.cache = b.held - a.active
+	a.cache = r.shelf.held - a.active
 	if r.present()&freshBit == 0 {
 		a.peak = max(a.peak, b.high)
 	}

@@ -83,7 +83,6 @@ func (l *Ledger) gather() {
 		}
 		r.x -= c
 		r.out = false
-		l.slack += r.books[slotOf(r.x)].slack
 		l.grant(r, -bytes(c))
 		if l.leased {
 			l.fold(r)
@@ -231,7 +230,6 @@ func (l *Ledger) seat(r *Row, share uint64) {
 	l.grant(r, bytes(share-plantedOffByOne()))
 	r.x += share
 	r.out, r.visits = true, 0
-	l.slack -= r.books[slotOf(r.x)].slack
 	l.out = append(l.out, r)
 	r.given = r.x + r.version() // as letGo will leave it
 	if !held {

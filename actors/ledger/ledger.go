@@ -35,7 +35,7 @@ type Ledger struct {
 	closed []*Row // closed ones whose buffers live on
 	buried account
 
-	slack        int64 // of the rows without credit
+	slack        int64 // of all rows
 	reserved     int64 // active + cache + slack of all: what was taken from the device
 	reservedPeak int64
 	pool         pool
@@ -162,26 +162,26 @@ func (l *Ledger) Settle(r *Row, f *streams.Figures, c Change) (excess int64) {
 	return excess
 }
 
-// publish writes the row's present book; its word is frozen.
+// publish writes the row's shelf and present book; its word is frozen.
 func (l *Ledger) publish(r *Row, f *streams.Figures, c *Change, malloc bool) {
-	b := &r.books[slotOf(r.x)]
-	slack, reserved := b.slack, b.held+b.slack
-	b.write(b, f)
+	b, slack, reserved := r.book(), r.shelf.slack, r.shelf.reserved()
+	r.shelf = shelf{held: f.Active + f.Cache, pending: f.Pending, slack: f.Slack}
+	b.requested = f.Requested
 	b.mallocs += c.Mallocs
 	b.frees += c.Frees + c.Taken.Blocks
 	b.taken += c.Taken.packed()
-	if active := r.activeNow(); malloc && (r.x&freshBit != 0 || active > b.high) {
-		b.high = active
-	}
 	if malloc {
+		high := r.activeNow()
+		if r.x&freshBit == 0 {
+			high = max(high, b.high)
+		}
+		b.high = high
 		r.x &^= freshBit
 	}
-	r.reservedPeak = max(r.reservedPeak, b.held+b.slack)
-	if !r.out {
-		l.slack += b.slack - slack
-	}
+	r.reservedPeak = max(r.reservedPeak, r.shelf.reserved())
+	l.slack += r.shelf.slack - slack
 	if r.closed {
-		l.pool.held += b.held + b.slack - reserved
+		l.pool.held += r.shelf.reserved() - reserved
 		l.pool.raise()
 	}
 }

@@ -155,9 +155,6 @@ func (l *Ledger) activeNow() int64 {
 // totals are read while the rows with credit are held, or there are none.
 func (l *Ledger) totals() Totals {
 	t := Totals{Active: l.activeNow(), Slack: l.slack, Reserved: l.reserved, Peak: l.peak.peak}
-	for _, r := range l.out {
-		t.Slack += r.books[slotOf(r.x)].slack
-	}
 	t.Cache = t.Reserved - t.Active - t.Slack
 	return t
 }
@@ -178,9 +175,9 @@ func (l *Ledger) Totals() Totals {
 // credit.
 func (r *Row) activeNow() int64 { return r.granted.Load() - bytes(credit(r.present())) }
 
-func (r *Row) cacheNow() int64 { return r.book().held - r.activeNow() }
+func (r *Row) cacheNow() int64 { return r.shelf.held - r.activeNow() }
 
-func (r *Row) reservedNow() int64 { return r.book().held + r.book().slack }
+func (r *Row) reservedNow() int64 { return r.shelf.reserved() }
 
 // present is the row's word, by its holder.
 func (r *Row) present() uint64 {

@@ -29,6 +29,7 @@ type Row struct {
 	_       [line - 40]byte
 
 	books [2]book
+	shelf shelf
 
 	// What other goroutines have freed. The freer counts it in left before it
 	// gives the credit, the owner in its book when it takes the blocks up.
@@ -39,33 +40,43 @@ type Row struct {
 	shared
 }
 
-// book is what a stream's owner publishes, bytes and counts.
+// book is what a stream's owner publishes with each malloc and free, bytes and
+// counts.
 type book struct {
 	requested int64
-	held      int64 // active and cache, blocks left by others and not taken up included
-	pending   int64
-	slack     int64
 	mallocs   int64
 	frees     int64
 	high      int64  // highest active after a malloc since the word was fresh
 	taken     uint64 // of left
 }
 
+// shelf is what the owner publishes beside the books. It changes seldom, and only
+// under the mutex with the word frozen.
+type shelf struct {
+	held    int64 // active and cache, blocks left by others and not taken up included
+	pending int64
+	slack   int64
+}
+
+func (s *shelf) reserved() int64 { return s.held + s.slack }
+
+// fits reports whether f differs from what was published in the books alone. As
+// reserved changes under the mutex only, held is right if slack is.
+func (s *shelf) fits(f *streams.Figures) bool { return f.Slack == s.slack && f.Pending == s.pending }
+
 // Left counts blocks in the upper 16 bits and requested bytes in the lower 48, as
 // sums modulo 2^64: the difference of two is right as long as no more than that
 // are outstanding.
 const oneLeft = uint64(1) << 48
 
-// write makes b the book that follows old.
-func (b *book) write(old *book, f *streams.Figures) {
-	b.requested = f.Requested
-	b.held = f.Active + f.Cache
-	b.pending = f.Pending
-	b.slack = f.Slack
-	b.mallocs = old.mallocs
-	b.frees = old.frees
-	b.high = old.high
-	b.taken = old.taken
+// write sets the fields one by one: a literal would be put together on the stack
+// and copied by wider loads than it was stored with, which have to wait.
+func (b *book) write(requested, mallocs, frees, high int64, taken uint64) {
+	b.requested = requested
+	b.mallocs = mallocs
+	b.frees = frees
+	b.high = high
+	b.taken = taken
 }
 
 // Malloc books a malloc of n bytes (a multiple of 512) that was served from what
@@ -74,17 +85,16 @@ func (r *Row) Malloc(f *streams.Figures, n int64) {
 	u := units(n)
 	for {
 		x := r.word.Load()
-		if x&frozenBit != 0 || credit(x) < u {
+		if x&frozenBit != 0 || credit(x) < u || !r.shelf.fits(f) {
 			r.ledger.Settle(r, f, Change{Mallocs: 1})
 			return
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
-		next.write(old, f)
-		next.mallocs++
-		active := r.granted.Load() - bytes(credit(x)-u)
-		if x&freshBit != 0 || active > old.high {
-			next.high = active
+		high := r.granted.Load() - bytes(credit(x)-u)
+		if x&freshBit == 0 {
+			high = max(high, old.high)
 		}
+		next.write(f.Requested, old.mallocs+1, old.frees, high, old.taken)
 		if r.word.CompareAndSwap(x, ((x-u)^slotBit)&^freshBit+r.version()) {
 			r.active = f.Active
 			return
@@ -98,12 +108,11 @@ func (r *Row) Free(f *streams.Figures, n int64) (excess int64) {
 	u := units(n)
 	for {
 		x := r.word.Load()
-		if x&frozenBit != 0 || creditMask-credit(x) < u {
+		if x&frozenBit != 0 || creditMask-credit(x) < u || !r.shelf.fits(f) {
 			return r.ledger.Settle(r, f, Change{Frees: 1})
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
-		next.write(old, f)
-		next.frees++
+		next.write(f.Requested, old.mallocs, old.frees+1, old.high, old.taken)
 		if r.word.CompareAndSwap(x, (x+u)^slotBit+r.version()) {
 			r.active = f.Active
 			return f.Cache - r.limit // a row has credit only while the cache's limit is far
@@ -115,13 +124,11 @@ func (r *Row) Free(f *streams.Figures, n int64) (excess int64) {
 func (r *Row) TakenUp(f *streams.Figures, t Taken) (excess int64) {
 	for {
 		x := r.word.Load()
-		if x&frozenBit != 0 {
+		if x&frozenBit != 0 || !r.shelf.fits(f) {
 			return r.ledger.Settle(r, f, Change{Taken: t})
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
-		next.write(old, f)
-		next.frees += t.Blocks
-		next.taken += t.packed()
+		next.write(f.Requested, old.mallocs, old.frees+t.Blocks, old.high, old.taken+t.packed())
 		if r.word.CompareAndSwap(x, x^slotBit+r.version()) {
 			r.active = f.Active
 			return f.Cache - r.limit
