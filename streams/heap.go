@@ -44,11 +44,13 @@ type Heap struct {
 	_ [56]byte // to whole cache lines, so that Go's heap aligns it to one
 }
 
+const group = 8
+
 // quickStacks keeps just freed blocks by class, unmerged, last in first out: a
 // program that repeats itself finds the block it freed, still warm.
 type quickStacks struct {
 	tops [numClasses]*Block
-	some [numClasses / 64]bool // of 64 neighbouring stacks each: one may hold something
+	some [numClasses / group]bool // of so many neighbouring stacks each: one may hold something
 }
 
 // New makes an empty heap.
@@ -192,7 +194,7 @@ func (q *quickStacks) push(b *Block) {
 	c := b.class
 	b.listNext = q.tops[c]
 	q.tops[c] = b
-	q.some[c/64] = true
+	q.some[c/group] = true
 }
 
 // pop takes b off again that was pushed last.
@@ -211,8 +213,11 @@ func (h *Heap) flush() bool {
 			continue
 		}
 		q.some[i] = false
-		stacks := q.tops[i*64 : (i+1)*64]
+		stacks := q.tops[i*group : (i+1)*group]
 		for c, b := range stacks {
+			if b == nil {
+				continue
+			}
 			stacks[c] = nil
 			for b != nil {
 				next := b.listNext
