@@ -80,10 +80,10 @@ func (r *Row) Malloc(f *streams.Figures, n int64) {
 		next.write(old, f)
 		next.mallocs++
 		active := r.granted.Load() - bytes(credit(x)-u)
-		if x&freshBit != 0 || active > old.high {
+		if x&freshBit != 0 && !planted(staleHigh) || active > old.high {
 			next.high = active
 		}
-		if r.word.CompareAndSwap(x, ((x-u)^slotBit)&^freshBit+r.version()) {
+		if r.word.CompareAndSwap(x, ((x-u)^slotBit)&^freshBit+version()) {
 			r.active = f.Active
 			return
 		}
@@ -102,7 +102,7 @@ func (r *Row) Free(f *streams.Figures, n int64) (excess int64) {
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
 		next.write(old, f)
 		next.frees++
-		if r.word.CompareAndSwap(x, (x+u)^slotBit+r.version()) {
+		if r.word.CompareAndSwap(x, (x+u)^slotBit+version()) {
 			r.active = f.Active
 			return f.Cache - r.limit // a row has credit only while the cache's limit is far
 		}
@@ -120,7 +120,7 @@ func (r *Row) TakenUp(f *streams.Figures, t Taken) (excess int64) {
 		next.write(old, f)
 		next.frees += t.Blocks
 		next.taken += t.packed()
-		if r.word.CompareAndSwap(x, x^slotBit+r.version()) {
+		if r.word.CompareAndSwap(x, x^slotBit+version()) {
 			r.active = f.Active
 			return f.Cache - r.limit
 		}
@@ -149,16 +149,21 @@ func (r *Row) Leave(n, requested int64) {
 
 func (r *Row) tryLeave(n, requested int64) bool {
 	u, packed := units(n), oneLeft+uint64(requested)
+	if planted(creditFirst) {
+		return r.tryCreditFirst(u, packed)
+	}
 	r.inflight.Add(1<<32 + 1)
 	r.left.Add(packed)
 	for {
 		x := r.word.Load()
 		if x&frozenBit != 0 || creditMask-credit(x) < u {
-			r.left.Add(-packed)
+			if !planted(noUndo) {
+				r.left.Add(-packed)
+			}
 			r.inflight.Add(^uint64(0))
 			return false
 		}
-		if r.word.CompareAndSwap(x, x+u+r.version()) {
+		if r.word.CompareAndSwap(x, x+u+version()) {
 			r.inflight.Add(^uint64(0))
 			return true
 		}
@@ -170,7 +175,7 @@ func (r *Row) tryLeave(n, requested int64) bool {
 func (r *Row) outstanding() (blocks, requested int64, ok bool) {
 	before := r.inflight.Load()
 	left := r.left.Load() - r.book().taken
-	ok = uint32(before) == 0 && r.inflight.Load() == before
+	ok = planted(ignoreHalf) || uint32(before) == 0 && r.inflight.Load() == before
 	return int64(left / oneLeft), int64(left & (oneLeft - 1)), ok
 }
 
