@@ -3,6 +3,7 @@ package allocator_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -31,17 +32,7 @@ func TestStress(t *testing.T) {
 		work.Go(func() { st.work(rand.New(rand.NewPCG(*firstSeed, i))) })
 	}
 	stop := make(chan struct{})
-	watch.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				identity(st.failing(), rt)
-				q.CompleteAll()
-			}
-		}
-	})
+	watch.Go(func() { st.watch(stop) })
 	within(t, work.Wait)
 	close(stop)
 	watch.Wait()
@@ -130,4 +121,114 @@ func (st *stress) dispose(t require.TestingT, rng *rand.Rand, b allocator.Buffer
 		}
 	}
 	require.NoError(t, b.Free())
+	require.ErrorIs(t, b.Free(), allocator.ErrDoubleFree)
+}
+
+// Many goroutines on few streams: hardly a free finds its stream idle, and most
+// are left in an inbox.
+func TestStressOfFewStreams(t *testing.T) {
+	for n := range 4 {
+		t.Run(fmt.Sprint(1+n), func(t *testing.T) {
+			dev := simDevice(t, sim.Config{Memory: 256 << 20})
+			rt, err := allocator.Open(dev)
+			require.NoError(t, err)
+			q, err := dev.NewQueue()
+			require.NoError(t, err)
+			st := &stress{t: t, rt: rt, queue: q, handed: make(chan allocator.Buffer, 64)}
+			for i := range 1 + n {
+				var opts []allocator.StreamOption
+				if i == 0 {
+					opts = append(opts, allocator.WithHandle(q.Handle()))
+				}
+				st.streams = append(st.streams, newStream(t, rt, opts...))
+			}
+			var work, watch sync.WaitGroup
+			for i := range uint64(8) {
+				work.Go(func() { st.crowded(rand.New(rand.NewPCG(*firstSeed, i))) })
+			}
+			stop := make(chan struct{})
+			watch.Go(func() { st.watch(stop) })
+			within(t, work.Wait)
+			close(stop)
+			watch.Wait()
+			close(st.handed)
+			for b := range st.handed {
+				free(t, b)
+			}
+			q.CompleteAll()
+			total := identity(t, rt).Total
+			require.Zero(t, total.Active+total.Buffers+total.Requested)
+			within(t, func() { err = rt.Close(ctx) })
+			require.NoError(t, err)
+			total = identity(t, rt).Total
+			require.Zero(t, total.Active+total.Cache+total.Slack+total.Reserved+total.Pending)
+			u, err := dev.Usage()
+			require.NoError(t, err)
+			require.Zero(t, u.Taken)
+			require.NoError(t, dev.Close())
+		})
+	}
+}
+
+// watch looks at the books all the while.
+func (st *stress) watch(stop chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+			f := identity(st.failing(), st.rt).Total
+			if f.Peak < 0 || f.ReservedPeak < f.Reserved {
+				require.Fail(st.failing(), "peaks that can't be")
+			}
+			st.queue.CompleteAll()
+		}
+	}
+}
+
+func (st *stress) crowded(rng *rand.Rand) {
+	t := st.failing()
+	for range 1500 {
+		s := st.streams[rng.IntN(len(st.streams))]
+		own := int64(1 + rng.IntN(100_000))
+		sp, err := st.rt.Measure(ctx, "", func(context.Context) error {
+			b, err := s.MallocWith(ctx, own, allocator.MallocOptions{Room: int64(rng.IntN(2)) * page})
+			if err != nil { // what the queue hasn't passed can't move
+				require.ErrorIs(t, err, allocator.ErrOutOfMemory)
+				own = 0
+				return nil
+			}
+			switch rng.IntN(4) {
+			case 0:
+				if rng.IntN(2) == 0 {
+					st.queue.Submit()
+				}
+				require.NoError(t, b.RecordUse(st.streams[0]))
+			case 1:
+				if _, err = b.Grow(ctx, own+int64(rng.IntN(page))); !errors.Is(err, allocator.ErrNoRoom) && !errors.Is(err, allocator.ErrOutOfMemory) {
+					require.NoError(t, err)
+				}
+			}
+			st.dispose(t, rng, b)
+			return nil
+		})
+		require.NoError(t, err)
+		if sp.Peak < own || sp.Peak < sp.Before || sp.Peak < sp.After {
+			require.Failf(t, "a span that can't be", "%+v of %d bytes", sp, own)
+		}
+		switch rng.IntN(40) {
+		case 0:
+			_, err = st.rt.ClearCache()
+		case 1:
+			_, err = st.rt.SetCacheLimit([]int64{0, 2 * page, allocator.DefaultLimit}[rng.IntN(3)])
+		case 2:
+			_, err = st.rt.SetMemoryLimit([]int64{8 * page, allocator.DefaultLimit}[rng.IntN(2)])
+		case 3:
+			_, err = s.SetCacheLimit([]int64{0, page, allocator.NoLimit}[rng.IntN(3)])
+		case 4:
+			st.rt.ResetPeakMemory()
+			s.ResetPeakMemory()
+		}
+		require.NoError(t, err)
+	}
 }

@@ -49,7 +49,7 @@ func (l *Ledger) hold(r *Row) {
 // stays frozen: its next operation comes to the mutex.
 func (l *Ledger) letGo(r *Row) {
 	r.isHeld = false
-	r.x += r.version()
+	r.x += version()
 	if r.out {
 		r.word.Store(r.x)
 	} else {
@@ -63,7 +63,7 @@ func (l *Ledger) gather() {
 	if len(l.out) == 0 {
 		return
 	}
-	l.epoch.Add(1)
+	l.turnEpoch()
 	l.seated.Store(0)
 	var used, rows uint64
 	for _, r := range l.out {
@@ -84,7 +84,7 @@ func (l *Ledger) gather() {
 		r.x -= c
 		r.out = false
 		l.grant(r, -bytes(c))
-		if l.leased {
+		if l.leased && !planted(noFold) {
 			l.fold(r)
 		}
 		if !held {
@@ -95,7 +95,7 @@ func (l *Ledger) gather() {
 		l.turns.gathered(used, rows)
 	}
 	l.out, l.leased = l.out[:0], false
-	l.epoch.Add(1)
+	l.turnEpoch()
 }
 
 // gathered judges whether handing out credit was worth its cost. A single interval
@@ -181,7 +181,7 @@ func (l *Ledger) share(delta int64) {
 
 // handOut divides room among the crew by what each has drawn of late.
 func (l *Ledger) handOut(room uint64) {
-	l.epoch.Add(1)
+	l.turnEpoch()
 	var demand float64
 	for _, r := range l.crew {
 		demand += float64(r.demand + 1)
@@ -193,7 +193,7 @@ func (l *Ledger) handOut(room uint64) {
 			share = min(left, mostCredit)
 		}
 		left -= share
-		l.seat(r, share+plantedOffByOne())
+		l.seat(r, share)
 	}
 	l.clearCrew()
 	l.sit()
@@ -202,12 +202,14 @@ func (l *Ledger) handOut(room uint64) {
 // lease gives one row all the credit that it can use: while no other stream mallocs
 // or frees, its own highest active tells the runtime's peak.
 func (l *Ledger) lease(r *Row) {
-	l.epoch.Add(1)
+	l.turnEpoch()
 	b := &r.books[slotOf(r.x)]
 	if r.x&freshBit == 0 {
 		r.peak = max(r.peak, b.high)
 	}
-	r.x |= freshBit
+	if !planted(staleLease) {
+		r.x |= freshBit
+	}
 	l.leased = true
 	l.seat(r, leaseCredit)
 	l.clearCrew()
@@ -227,11 +229,14 @@ func (l *Ledger) seat(r *Row, share uint64) {
 	if !held {
 		l.hold(r)
 	}
-	l.grant(r, bytes(share-plantedOffByOne()))
+	l.grant(r, bytes(share))
+	if planted(offByOne) {
+		share++
+	}
 	r.x += share
 	r.out, r.visits = true, 0
 	l.out = append(l.out, r)
-	r.given = r.x + r.version() // as letGo will leave it
+	r.given = r.x + version() // as letGo will leave it
 	if !held {
 		l.letGo(r)
 	}
@@ -251,5 +256,12 @@ func (l *Ledger) sit() {
 		}
 	}
 	l.seated.Store(int64(len(l.out)))
-	l.epoch.Add(1)
+	l.turnEpoch()
+}
+
+// turnEpoch begins a change of who has credit, and ends it.
+func (l *Ledger) turnEpoch() {
+	if !planted(stillEpoch) {
+		l.epoch.Add(1)
+	}
 }

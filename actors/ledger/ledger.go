@@ -193,7 +193,7 @@ func (l *Ledger) spend(r *Row, n int64) {
 		r.x -= u
 		return
 	}
-	if l.leased || l.granted+n > l.low {
+	if l.leased || l.granted+n > l.lowest() {
 		l.gather()
 	}
 	l.grant(r, n)
@@ -202,13 +202,21 @@ func (l *Ledger) spend(r *Row, n int64) {
 	}
 }
 
+// lowest is what is granted must stay at or below.
+func (l *Ledger) lowest() int64 {
+	if planted(ownPeakOnly) {
+		return l.peak.peak
+	}
+	return l.low
+}
+
 // refund takes back n bytes that aren't active any more.
 func (l *Ledger) refund(r *Row, n int64) {
 	if u := units(n); r.out && creditMask-credit(r.x) >= u {
 		r.x += u
 		return
 	}
-	if l.leased && !r.out {
+	if l.leased && !r.out && !planted(keepLease) {
 		l.gather() // what the lease's peak adds to changes now
 	}
 	l.grant(r, -n)

@@ -18,7 +18,7 @@ type in struct {
 	n    int64
 }
 
-type out struct{ a, b, c int64 }
+type out struct{ a, b, c, d int64 }
 
 const (
 	testRows  = 3
@@ -57,13 +57,13 @@ func step(before, input, output any) (bool, any) {
 	case 'a':
 		want.a = s.sum()
 	case 't':
-		want = out{s.sum(), s.total, 0}
+		want = out{a: s.sum(), b: s.total}
 	case 'A':
 		want.a = s.active[i.row]
 	case 'F':
-		want = out{s.active[i.row], s.peak[i.row], s.active[i.row] / unit * (unit - waste)}
+		want = out{s.active[i.row], s.peak[i.row], s.active[i.row] / unit * (unit - waste), 0}
 	case 'S': // one picture of all
-		want = out{s.sum(), s.total, s.active[i.row]}
+		want = out{s.sum(), s.total, s.active[i.row], s.sum() / unit * (unit - waste)}
 	case 'r':
 		s.total = 0
 	case 'R':
@@ -72,7 +72,7 @@ func step(before, input, output any) (bool, any) {
 		s.spans[i.row] = s.sum()
 		want.a = s.sum()
 	case 'e':
-		want = out{s.sum(), s.spans[i.row], 0}
+		want = out{a: s.sum(), b: s.spans[i.row]}
 	}
 	return o == want, s
 }
@@ -89,6 +89,8 @@ type player struct {
 	id  int
 	rng *rand.Rand
 	log []porcupine.Operation
+	// avoid is a row whose turn somebody may have; -1: none
+	avoid int
 }
 
 type players struct {
@@ -169,33 +171,41 @@ func (p *player) play(n int, asks bool) {
 		row := p.rng.IntN(testRows)
 		k := p.rng.IntN(100)
 		switch {
-		case !asks && k < 45:
+		case asks || k >= 90:
+			p.asks(row)
+		case k >= 45:
+			p.free(row, k%2 == 0 || row == p.avoid)
+		case row != p.avoid:
 			p.malloc(row, 1)
-		case !asks && k < 90:
-			p.free(row, k%2 == 0)
-		case k < 30:
-			p.do(in{kind: 'a'}, func() out { return out{a: p.w.l.Active()} })
-		case k < 60:
-			p.do(in{kind: 't'}, func() out { t := p.w.l.Totals(); return out{t.Active, t.Peak, 0} })
-		case k < 70:
-			p.do(in{kind: 'A', row: row}, func() out { return out{a: p.w.rows[row].Active()} })
-		case k < 78:
-			p.do(in{kind: 'F', row: row}, func() out {
-				f := p.w.l.Figures(&p.w.rows[row].Row)
-				return out{f.Active, f.Peak, f.Requested}
-			})
-		case k < 86:
-			p.do(in{kind: 'S', row: row}, func() out {
-				total, rows, _ := p.w.l.Snapshot()
-				return out{total.Active, total.Peak, rows[row+1].Active}
-			})
-		case k < 90:
-			p.do(in{kind: 'R', row: row}, func() out { p.w.l.ResetPeakOf(&p.w.rows[row].Row); return out{} })
-		case k < 93:
-			p.do(in{kind: 'r'}, func() out { p.w.l.ResetPeak(); return out{} })
-		default:
-			p.span()
 		}
+	}
+}
+
+// asks asks for figures, resets or measures.
+func (p *player) asks(row int) {
+	switch k := p.rng.IntN(100); {
+	case k < 30:
+		p.do(in{kind: 'a'}, func() out { return out{a: p.w.l.Active()} })
+	case k < 60:
+		p.do(in{kind: 't'}, func() out { t := p.w.l.Totals(); return out{a: t.Active, b: t.Peak} })
+	case k < 70:
+		p.do(in{kind: 'A', row: row}, func() out { return out{a: p.w.rows[row].Active()} })
+	case k < 78:
+		p.do(in{kind: 'F', row: row}, func() out {
+			f := p.w.l.Figures(&p.w.rows[row].Row)
+			return out{f.Active, f.Peak, f.Requested, 0}
+		})
+	case k < 86:
+		p.do(in{kind: 'S', row: row}, func() out {
+			total, rows, _ := p.w.l.Snapshot()
+			return out{total.Active, total.Peak, rows[row+1].Active, total.Requested}
+		})
+	case k < 90:
+		p.do(in{kind: 'R', row: row}, func() out { p.w.l.ResetPeakOf(&p.w.rows[row].Row); return out{} })
+	case k < 93:
+		p.do(in{kind: 'r'}, func() out { p.w.l.ResetPeak(); return out{} })
+	default:
+		p.span()
 	}
 }
 
@@ -227,7 +237,7 @@ func (p *player) span() {
 	}
 	if point := p.w.spans[i]; point != nil {
 		p.w.spans[i] = nil
-		p.do(in{kind: 'e', row: i}, func() out { a, top := p.w.l.End(point); return out{a, top, 0} })
+		p.do(in{kind: 'e', row: i}, func() out { a, top := p.w.l.End(point); return out{a: a, b: top} })
 		return
 	}
 	p.w.spans[i] = &Point{}
@@ -268,7 +278,7 @@ func record(seed uint64, now func() int64, between func(), run func([]func())) (
 	w := newPlayers(now)
 	ps := make([]*player, 4)
 	for i := range ps {
-		ps[i] = &player{w: w, id: i, rng: rand.New(rand.NewPCG(seed, uint64(i)))}
+		ps[i] = &player{w: w, id: i, rng: rand.New(rand.NewPCG(seed, uint64(i))), avoid: -1}
 	}
 	var fs []func()
 	if seed%4 == 0 {

@@ -2,25 +2,22 @@
 
 package ledger
 
-// planted is a fault that a test has asked for.
-var planted struct {
-	noVersion     bool // the word's version stays
-	singleCollect bool // credits are added up without a second look
-	offByOne      bool // a hand-out gives a unit more than there is
-}
+// plant is the fault that a test has asked for.
+var plant fault
 
-func (r *Row) version() uint64 {
-	if planted.noVersion {
-		return 0
+func planted(f fault) bool { return plant == f }
+
+// tryCreditFirst is tryLeave in the wrong order.
+func (r *Row) tryCreditFirst(u, packed uint64) bool {
+	for {
+		x := r.word.Load()
+		if x&frozenBit != 0 || creditMask-credit(x) < u {
+			return false
+		}
+		if r.word.CompareAndSwap(x, x+u+version()) {
+			r.left.Add(packed)
+			r.done.Add(1)
+			return true
+		}
 	}
-	return versionOne
-}
-
-func plantedSingleCollect() bool { return planted.singleCollect }
-
-func plantedOffByOne() uint64 {
-	if planted.offByOne {
-		return 1
-	}
-	return 0
 }

@@ -29,7 +29,9 @@ func (l *Ledger) setLow() {
 func (l *Ledger) ResetPeak() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gather()
+	if !planted(keepCredit) {
+		l.gather()
+	}
 	l.peak.peak = 0
 	l.low = 0
 }

@@ -51,7 +51,7 @@ func (l *Ledger) glance() (active int64, ok bool) {
 		return 0, false
 	}
 	seats, n := *l.seats.Load(), int(l.seated.Load())
-	if n > min(glanced, len(seats)) {
+	if n > min(glanced, len(seats)) || l.epoch.Load() != epoch { // they may not be of one time
 		return 0, false
 	}
 	var first [glanced + 1]uint64 // the sum comes last
@@ -59,7 +59,7 @@ func (l *Ledger) glance() (active int64, ok bool) {
 		return 0, false
 	}
 	moved := -1
-	if n > 0 && !plantedSingleCollect() {
+	if n > 0 && !planted(singleCollect) {
 		var second [glanced + 1]uint64
 		if !l.collect(seats[:n], &second) {
 			return 0, false
@@ -126,13 +126,20 @@ func onlyMove(a, b []uint64, but int) int {
 // freeze holds all rows with credit that aren't held; thaw lets go of them.
 // Between the two all accounts stand still.
 func (l *Ledger) freeze() {
-	for _, r := range l.out {
+	for i, r := range l.out {
+		if i == 0 && planted(noFreeze) {
+			r.x = r.word.Load()
+			continue
+		}
 		l.hold(r)
 	}
 }
 
 func (l *Ledger) thaw() {
-	for _, r := range l.out {
+	for i, r := range l.out {
+		if i == 0 && planted(noFreeze) {
+			continue
+		}
 		r.restore()
 	}
 }

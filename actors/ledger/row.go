@@ -91,11 +91,11 @@ func (r *Row) Malloc(f *streams.Figures, n int64) {
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
 		high := r.granted.Load() - bytes(credit(x)-u)
-		if x&freshBit == 0 {
+		if x&freshBit == 0 || planted(staleHigh) {
 			high = max(high, old.high)
 		}
 		next.write(f.Requested, old.mallocs+1, old.frees, high, old.taken)
-		if r.word.CompareAndSwap(x, ((x-u)^slotBit)&^freshBit+r.version()) {
+		if r.word.CompareAndSwap(x, ((x-u)^slotBit)&^freshBit+version()) {
 			r.active = f.Active
 			return
 		}
@@ -113,7 +113,7 @@ func (r *Row) Free(f *streams.Figures, n int64) (excess int64) {
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
 		next.write(f.Requested, old.mallocs, old.frees+1, old.high, old.taken)
-		if r.word.CompareAndSwap(x, (x+u)^slotBit+r.version()) {
+		if r.word.CompareAndSwap(x, (x+u)^slotBit+version()) {
 			r.active = f.Active
 			return f.Cache - r.limit // a row has credit only while the cache's limit is far
 		}
@@ -129,7 +129,7 @@ func (r *Row) TakenUp(f *streams.Figures, t Taken) (excess int64) {
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
 		next.write(f.Requested, old.mallocs, old.frees+t.Blocks, old.high, old.taken+t.packed())
-		if r.word.CompareAndSwap(x, x^slotBit+r.version()) {
+		if r.word.CompareAndSwap(x, x^slotBit+version()) {
 			r.active = f.Active
 			return f.Cache - r.limit
 		}
@@ -158,6 +158,9 @@ func (r *Row) Leave(n, requested int64) {
 
 func (r *Row) tryLeave(n, requested int64) bool {
 	u, packed := units(n), oneLeft+uint64(requested)
+	if planted(creditFirst) {
+		return r.tryCreditFirst(u, packed)
+	}
 	r.left.Add(packed)
 	for {
 		x := r.word.Load()
@@ -165,7 +168,7 @@ func (r *Row) tryLeave(n, requested int64) bool {
 			r.left.Add(-packed)
 			return false
 		}
-		if r.word.CompareAndSwap(x, x+u+r.version()) {
+		if r.word.CompareAndSwap(x, x+u+version()) {
 			r.done.Add(1)
 			return true
 		}
@@ -176,7 +179,7 @@ func (r *Row) tryLeave(n, requested int64) bool {
 // still. False: a free is half done, and the caller must let go and try again.
 func (r *Row) outstanding() (blocks, requested int64, ok bool) {
 	all := r.left.Load()
-	ok = all/oneLeft == r.done.Load()%(1<<16)
+	ok = planted(ignoreHalf) || all/oneLeft == r.done.Load()%(1<<16)
 	left := all - r.book().taken
 	return int64(left / oneLeft), int64(left & (oneLeft - 1)), ok
 }

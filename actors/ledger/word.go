@@ -32,6 +32,14 @@ const (
 	mostCredit = uint64(1) << 31
 )
 
+// version is what a change adds to the word.
+func version() uint64 {
+	if planted(noVersion) {
+		return 0
+	}
+	return versionOne
+}
+
 func units(n int64) uint64 { return uint64(n) / unit }
 
 func bytes(units uint64) int64 { return int64(units * unit) }
