@@ -2,6 +2,7 @@ package allocator_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -35,13 +36,25 @@ func simulateGame(t *testing.T, sys *actors.System, seed uint64, refuse bool) (f
 		g.end()
 		require.NoError(t, rt.Close(ctx))
 	})
-	steps.Preempt(s.Yield)
+	preempt(s, seed)
 	defer steps.Preempt(nil)
 	var err error
 	within(t, func() { err = s.Run() })
 	require.NoError(t, err)
 	require.NoError(t, dev.Close())
 	return first, log
+}
+
+// preempt has the schedule switch at each step, or at some: then the others do much
+// while one stands in the midst of something.
+func preempt(s *simseam.Sim, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 1000))
+	every := []int{1, 4, 30}[rng.IntN(3)]
+	steps.Preempt(func() {
+		if rng.IntN(every) == 0 {
+			s.Yield()
+		}
+	})
 }
 
 // simulateAll returns when all have.

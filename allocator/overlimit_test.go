@@ -261,7 +261,7 @@ func TestNeverOverTheLimitInSimulation(t *testing.T) {
 			closeRepeatedly(t, rt)
 			m.verdict(t, rt, seed)
 		})
-		steps.Preempt(s.Yield)
+		preempt(s, seed)
 		var err error
 		within(t, func() { err = s.Run() })
 		steps.Preempt(nil)

@@ -165,7 +165,7 @@ func (l *Ledger) decide(r *Row, delta int64) {
 
 // share hands out credit if there is enough of it for several.
 func (l *Ledger) share(delta int64) {
-	room := l.low - l.granted
+	room := l.lowest() - l.granted
 	if room < l.low/16 || room < 2*max(delta, -delta) || room < unit {
 		return
 	}

@@ -136,7 +136,7 @@ func (p *player) warm() {
 	_ = w
 }
 
-func (p *player) malloc(row int, n int) {
+func (p *player) malloc(row, n int) {
 	for range n {
 		p.do(in{'m', row, unit}, func() out { p.w.rows[row].malloc(unit); return out{} })
 		p.w.mu.Lock()
@@ -183,7 +183,11 @@ func (p *player) play(n int, asks bool) {
 
 // asks asks for figures, resets or measures.
 func (p *player) asks(row int) {
-	switch k := p.rng.IntN(100); {
+	k := p.rng.IntN(100)
+	if p.avoid >= 0 && uint32(p.w.rows[p.avoid].inflight.Load()) != 0 {
+		k %= 70 // the others wait for a free that is half done
+	}
+	switch {
 	case k < 30:
 		p.do(in{kind: 'a'}, func() out { return out{a: p.w.l.Active()} })
 	case k < 60:
