@@ -56,6 +56,10 @@ func (p *supervisor) byCache(all bool) []*Stream {
 	return ss
 }
 
+// maxSweeps: so often a ticket has the caches swept again, because others took the
+// room that was made, or freed memory behind the sweep's back, before it is refused.
+const maxSweeps = 100
+
 // promise is a ticket's second stage: may the process grow?
 func (p *supervisor) promise(t *ticket) stage {
 	need := t.plan.Missing() - t.work.moved
@@ -73,9 +77,9 @@ func (p *supervisor) promise(t *ticket) stage {
 		}
 		return promise
 	}
-	if v.Cache > 0 && (v.Cache != t.cache || t.gathered > 0) && t.rounds < 100 {
-		t.rounds++
-		t.cache, t.gathered = v.Cache, 0
+	if v.Cache > 0 && t.sweeps < maxSweeps && (v.Cache != t.cached || t.gathered > 0) {
+		t.sweeps++
+		t.cached, t.gathered = v.Cache, 0
 		t.sweep, t.sweepOver = v.Over, p.byCache(false)
 		return promise
 	}

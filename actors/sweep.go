@@ -66,7 +66,10 @@ func (c *Core) flush(then func(mayEnter bool), mayEnter bool) {
 func (c *Core) sweepFor(t *ticket, mayEnter bool) {
 	need, ss := t.sweep, t.sweepOver
 	t.sweep, t.sweepOver = 0, nil
-	c.sweepOver(ss, sweepPages, need, func(s *sweep, mayEnter bool) { t.gathered = s.released; t.hop(mayEnter) }, mayEnter)
+	c.sweepOver(ss, sweepPages, need, func(s *sweep, mayEnter bool) {
+		t.gathered = s.released
+		t.hop(mayEnter)
+	}, mayEnter)
 }
 
 // await is giveBack, and returns when the pages have gone back.

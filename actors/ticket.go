@@ -28,17 +28,18 @@ type ticket struct {
 	want
 	stage stage
 
-	asked           bool // the caches have been swept as far as the limits want it
-	askedOwn        bool // and the stream's own for its own limit
-	swept           bool // and altogether, since the device was full
-	pressed         bool // the program's pressure hooks have been asked
-	again           bool // after abort the ticket tries once more
-	cache, gathered int64
-	rounds          int
-	leaving         int64 // bytes whose return to the device it has waited for
-	sweep           int64 // bytes to sweep from caches before the next stage
-	sweepOver       []*Stream
-	failed          bool // the device work was undone, err says why
+	asked     bool  // the caches have been swept as far as the limits want it
+	askedOwn  bool  // and the stream's own for its own limit
+	swept     bool  // and altogether, since the device was full
+	pressed   bool  // the program's pressure hooks have been asked
+	again     bool  // after abort the ticket tries once more
+	sweeps    int   // how often they were swept again because there should be room
+	cached    int64 // bytes in the caches at the last of these
+	gathered  int64 // bytes that it brought back
+	leaving   int64 // bytes whose return to the device it has waited for
+	sweep     int64 // bytes to sweep from caches before the next stage
+	sweepOver []*Stream
+	failed    bool // the device work was undone, err says why
 
 	entered  []*streams.Plan // sizes that have their memory
 	plan     *streams.Plan   // of the next size; in wipe and hand the one that has grown

@@ -67,14 +67,15 @@ type account struct {
 // accountOf reads the row, which stands still; l.torn is set if a free is half done.
 func (l *Ledger) accountOf(r *Row) account {
 	b := r.book()
-	blocks, requested, ok := r.outstanding()
+	blocks, waste, ok := r.outstanding()
 	l.torn = l.torn || !ok
 	a := account{
-		requested: b.requested - requested, active: r.activeNow(), peak: r.peak,
+		active: r.activeNow(), peak: r.peak,
 		pending: r.shelf.pending, slack: r.shelf.slack, reservedPeak: r.reservedPeak,
 		mallocs: b.mallocs, frees: b.frees + blocks,
 		misses: r.misses, missed: r.missed, refusals: r.refusals, trims: r.trims,
 	}
+	a.requested = a.active - (b.waste - waste)
 	a.cache = r.shelf.held - a.active
 	if r.present()&freshBit == 0 {
 		a.peak = max(a.peak, b.high)

@@ -255,6 +255,9 @@ func (l *Ledger) sit() {
 			seats[i].Store(r)
 		}
 	}
+	for i := len(l.out); i < len(seats) && seats[i].Load() != nil; i++ {
+		seats[i].Store(nil) // it may be a closed stream's
+	}
 	l.seated.Store(int64(len(l.out)))
 	l.turnEpoch()
 }

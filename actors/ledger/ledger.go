@@ -101,6 +101,9 @@ func (l *Ledger) bar(r *Row) {
 	defer l.mu.Unlock()
 	l.gather()
 	r.barred, r.inCrew = true, false
+	if l.turns.last == r {
+		l.turns.last = nil
+	}
 	l.crew = slices.DeleteFunc(l.crew, func(x *Row) bool { return x == r })
 }
 
@@ -166,7 +169,7 @@ func (l *Ledger) Settle(r *Row, f *streams.Figures, c Change) (excess int64) {
 func (l *Ledger) publish(r *Row, f *streams.Figures, c *Change, malloc bool) {
 	b, slack, reserved := r.book(), r.shelf.slack, r.shelf.reserved()
 	r.shelf = shelf{held: f.Active + f.Cache, pending: f.Pending, slack: f.Slack}
-	b.requested = f.Requested
+	b.waste = f.Active - f.Requested
 	b.mallocs += c.Mallocs
 	b.frees += c.Frees + c.Taken.Blocks
 	b.taken += c.Taken.packed()
@@ -241,8 +244,7 @@ func (l *Ledger) leave(r *Row, n, requested int64) bool {
 	if r.out && creditMask-credit(r.x) >= units(n) {
 		return false
 	}
-	r.left.Add(oneLeft + uint64(requested))
-	r.done.Add(1)
+	r.left.Add(oneLeft + uint64(n-requested))
 	l.refund(r, n)
 	l.decide(r, -n)
 	return true

@@ -12,7 +12,7 @@ type Verdict struct {
 	Reclaim int64  // take that much back from caches first, then ask again
 	Own     bool   // from the stream's own, since its own limit wants it
 	Leaving int64  // there is room once that much has got back to the device
-	Cache   int64  // what is cached; there may be room once it is taken back
+	Cache   int64  // is cached: with all of it there would be room
 	Over    int64  // by how much reserved would pass the limit
 	Whose   string // limit
 }

@@ -76,7 +76,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 	for name, f := range map[string]fault{
 		"no version in the credit word": noVersion, "single collect": singleCollect, "off by one": offByOne,
 		"lease's peak forgotten": noFold, "row not frozen": noFreeze, "credited before counted": creditFirst,
-		"half-done frees ignored": ignoreHalf, "high not begun anew": staleHigh,
+		"half-done frees ignored": ignoreHalf, "put-off free counted twice": noUndo, "high not begun anew": staleHigh,
 		"lease begun with an old high": staleLease, "spans' peaks ignored": ownPeakOnly,
 		"lease goes on while others free": keepLease, "reset leaves credit out": keepCredit, "epoch stands still": stillEpoch,
 	} {

@@ -10,6 +10,7 @@ const (
 	noFold                         // the lease's peak is forgotten when it ends
 	noFreeze                       // a reader passes over a row
 	creditFirst                    // a free elsewhere gives its credit before it is counted
+	noUndo                         // a free elsewhere that is put off stays counted
 	ignoreHalf                     // a reader doesn't mind frees that are half done
 	staleHigh                      // a fresh row's high is not begun anew
 	staleLease                     // nor at the start of a lease

@@ -16,7 +16,6 @@ func (r *Row) tryCreditFirst(u, packed uint64) bool {
 		}
 		if r.word.CompareAndSwap(x, x+u+version()) {
 			r.left.Add(packed)
-			r.done.Add(1)
 			return true
 		}
 	}

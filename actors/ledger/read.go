@@ -91,7 +91,11 @@ func (l *Ledger) glance() (active int64, ok bool) {
 // collect reads the rows' words, and then the sum; false: one is frozen.
 func (l *Ledger) collect(seats []steps.Pointer[Row], xs *[glanced + 1]uint64) bool {
 	for i := range seats {
-		if xs[i] = seats[i].Load().word.Load(); xs[i]&frozenBit != 0 {
+		r := seats[i].Load()
+		if r == nil { // it was taken off a moment ago
+			return false
+		}
+		if xs[i] = r.word.Load(); xs[i]&frozenBit != 0 {
 			return false
 		}
 	}
@@ -104,7 +108,10 @@ func (l *Ledger) look(seats []steps.Pointer[Row], i, n int) uint64 {
 	if i == n {
 		return l.sum.Load()
 	}
-	return seats[i].Load().word.Load()
+	if r := seats[i].Load(); r != nil {
+		return r.word.Load()
+	}
+	return frozenBit
 }
 
 const several = -2

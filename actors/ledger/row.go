@@ -33,9 +33,9 @@ type Row struct {
 
 	// What other goroutines have freed. The freer counts it in left before it
 	// gives the credit, the owner in its book when it takes the blocks up.
-	left steps.Uint64
-	done steps.Uint64 // blocks whose free is through both
-	_    [line - 16]byte
+	left     steps.Uint64
+	inflight steps.Uint64 // freers between the two, in the lower half; the upper counts them all
+	_        [line - 16]byte
 
 	shared
 }
@@ -43,11 +43,11 @@ type Row struct {
 // book is what a stream's owner publishes with each malloc and free, bytes and
 // counts.
 type book struct {
-	requested int64
-	mallocs   int64
-	frees     int64
-	high      int64  // highest active after a malloc since the word was fresh
-	taken     uint64 // of left
+	waste   int64 // active − requested, of what the heap has handed out
+	mallocs int64
+	frees   int64
+	high    int64  // highest active after a malloc since the word was fresh
+	taken   uint64 // of left
 }
 
 // shelf is what the owner publishes beside the books. It changes seldom, and only
@@ -64,15 +64,19 @@ func (s *shelf) reserved() int64 { return s.held + s.slack }
 // reserved changes under the mutex only, held is right if slack is.
 func (s *shelf) fits(f *streams.Figures) bool { return f.Slack == s.slack && f.Pending == s.pending }
 
-// Left counts blocks in the upper 16 bits and requested bytes in the lower 48, as
-// sums modulo 2^64: the difference of two is right as long as no more than that
-// are outstanding.
-const oneLeft = uint64(1) << 48
+// Left counts blocks in the upper 24 bits and, in the lower 40, their waste: bytes
+// that rounding up has added. Both are sums that wrap; the difference of two is
+// right while fewer than 16 million blocks, with less than 1 TiB of waste, are
+// outstanding.
+const (
+	wasteBits = 40
+	oneLeft   = uint64(1) << wasteBits
+)
 
 // write sets the fields one by one: a literal would be put together on the stack
 // and copied by wider loads than it was stored with, which have to wait.
-func (b *book) write(requested, mallocs, frees, high int64, taken uint64) {
-	b.requested = requested
+func (b *book) write(waste, mallocs, frees, high int64, taken uint64) {
+	b.waste = waste
 	b.mallocs = mallocs
 	b.frees = frees
 	b.high = high
@@ -94,7 +98,7 @@ func (r *Row) Malloc(f *streams.Figures, n int64) {
 		if x&freshBit == 0 || planted(staleHigh) {
 			high = max(high, old.high)
 		}
-		next.write(f.Requested, old.mallocs+1, old.frees, high, old.taken)
+		next.write(f.Active-f.Requested, old.mallocs+1, old.frees, high, old.taken)
 		if r.word.CompareAndSwap(x, ((x-u)^slotBit)&^freshBit+version()) {
 			r.active = f.Active
 			return
@@ -112,7 +116,7 @@ func (r *Row) Free(f *streams.Figures, n int64) (excess int64) {
 			return r.ledger.Settle(r, f, Change{Frees: 1})
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
-		next.write(f.Requested, old.mallocs, old.frees+1, old.high, old.taken)
+		next.write(f.Active-f.Requested, old.mallocs, old.frees+1, old.high, old.taken)
 		if r.word.CompareAndSwap(x, (x+u)^slotBit+version()) {
 			r.active = f.Active
 			return f.Cache - r.limit // a row has credit only while the cache's limit is far
@@ -128,7 +132,7 @@ func (r *Row) TakenUp(f *streams.Figures, t Taken) (excess int64) {
 			return r.ledger.Settle(r, f, Change{Taken: t})
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
-		next.write(f.Requested, old.mallocs, old.frees+t.Blocks, old.high, old.taken+t.packed())
+		next.write(f.Active-f.Requested, old.mallocs, old.frees+t.Blocks, old.high, old.taken+t.packed())
 		if r.word.CompareAndSwap(x, x^slotBit+version()) {
 			r.active = f.Active
 			return f.Cache - r.limit
@@ -143,7 +147,7 @@ type Taken struct {
 	Requested int64
 }
 
-func (t Taken) packed() uint64 { return uint64(t.Blocks)*oneLeft + uint64(t.Requested) }
+func (t Taken) packed() uint64 { return uint64(t.Blocks)*oneLeft + uint64(t.Bytes-t.Requested) }
 
 // Leave books, on any goroutine, the free of a block of n bytes that is left for
 // the owner: from here on it isn't active any more. The block must not reach the
@@ -157,19 +161,23 @@ func (r *Row) Leave(n, requested int64) {
 }
 
 func (r *Row) tryLeave(n, requested int64) bool {
-	u, packed := units(n), oneLeft+uint64(requested)
+	u, packed := units(n), oneLeft+uint64(n-requested)
 	if planted(creditFirst) {
 		return r.tryCreditFirst(u, packed)
 	}
+	r.inflight.Add(1<<32 + 1)
 	r.left.Add(packed)
 	for {
 		x := r.word.Load()
 		if x&frozenBit != 0 || creditMask-credit(x) < u {
-			r.left.Add(-packed)
+			if !planted(noUndo) {
+				r.left.Add(-packed)
+			}
+			r.inflight.Add(^uint64(0))
 			return false
 		}
 		if r.word.CompareAndSwap(x, x+u+version()) {
-			r.done.Add(1)
+			r.inflight.Add(^uint64(0))
 			return true
 		}
 	}
@@ -177,11 +185,11 @@ func (r *Row) tryLeave(n, requested int64) bool {
 
 // outstanding is what others have left and the owner not taken up; the row stands
 // still. False: a free is half done, and the caller must let go and try again.
-func (r *Row) outstanding() (blocks, requested int64, ok bool) {
-	all := r.left.Load()
-	ok = planted(ignoreHalf) || all/oneLeft == r.done.Load()%(1<<16)
-	left := all - r.book().taken
-	return int64(left / oneLeft), int64(left & (oneLeft - 1)), ok
+func (r *Row) outstanding() (blocks, waste int64, ok bool) {
+	before := r.inflight.Load()
+	left := r.left.Load() - r.book().taken
+	ok = planted(ignoreHalf) || uint32(before) == 0 && r.inflight.Load() == before
+	return int64(left / oneLeft), int64(left % oneLeft), ok
 }
 
 // Active is what the stream's callers hold, bytes, at one instant of the call.
