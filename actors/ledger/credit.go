@@ -163,10 +163,12 @@ func (l *Ledger) decide(r *Row, delta int64) {
 	}
 }
 
-// share hands out credit if there is enough of it for several.
+// share hands out credit if there is enough of it for two operations like this one.
+// Whether that pays shows in time (see gathered); how much is active besides, or how
+// high the peak is, says nothing about it.
 func (l *Ledger) share(delta int64) {
 	room := l.lowest() - l.granted
-	if room < l.low/16 || room < 2*max(delta, -delta) || room < unit {
+	if room < 2*max(delta, -delta) {
 		return
 	}
 	oldest := l.turns.count - min(l.turns.count, uint64(crewMemory*len(l.crew)))

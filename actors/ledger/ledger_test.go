@@ -238,3 +238,36 @@ func TestLedgerCounts64TiB(t *testing.T) {
 	}
 	require.Equal(t, most+unit, l.Totals().Peak)
 }
+
+// A program holds much and moves little, close below its peak: credit is shared.
+func TestCreditBesideMuchThatStays(t *testing.T) {
+	l := New()
+	var rows [3]Row
+	var figs [3]streams.Figures
+	for i := range rows {
+		l.Open(&rows[i], Owner{ID: uint64(i)})
+	}
+	move := func(i int, n int64) {
+		figs[i].Active += n
+		if n > 0 {
+			rows[i].Malloc(&figs[i], n)
+		} else {
+			rows[i].Free(&figs[i], -n)
+		}
+	}
+	move(2, 64<<30)
+	for i := range 2 {
+		move(i, 8*unit)
+	}
+	for i := range 2 {
+		move(i, -8*unit)
+	}
+	for range 100 {
+		for i := range 2 {
+			move(i, unit)
+			move(i, -unit)
+		}
+	}
+	require.True(t, rows[0].out && rows[1].out, "both have credit")
+	require.False(t, l.leased)
+}
