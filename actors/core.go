@@ -15,13 +15,11 @@ import (
 	"github.com/metalloc/metalloc/internal/seam"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/streams"
-	"github.com/metalloc/metalloc/telemetry"
 )
 
 type (
-	figures = telemetry.Figures
-	run     = streams.PageRun
-	runs    = []streams.PageRun
+	run  = streams.PageRun
+	runs = []streams.PageRun
 )
 
 // Config is what a runtime is started with.

@@ -144,7 +144,7 @@ func TestModel(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.check,
-			"open": func(t *rapid.T) {
+			"open": func(_ *rapid.T) {
 				if len(m.rows) < 8 {
 					opened()
 				}

@@ -58,6 +58,7 @@ type realSeam struct{}
 
 func (realSeam) Go(f func())   { go f() }
 func (realSeam) NewGate() Gate { return realGate{make(chan struct{}, 1)} }
+
 func (realSeam) Spin(i int) bool {
 	if i >= spinSteps {
 		return false
@@ -66,13 +67,6 @@ func (realSeam) Spin(i int) bool {
 	return true
 }
 
-// pause keeps the processor busy without touching memory.
-//
-//go:noinline
-func pause(n int) {
-	for i := 0; i < n; i++ {
-	}
-}
 func (realSeam) Yield()        { runtime.Gosched() }
 func (realSeam) LockThread()   { runtime.LockOSThread() }
 func (realSeam) UnlockThread() { runtime.UnlockOSThread() }
@@ -99,5 +93,13 @@ func (g realGate) WaitContext(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// pause keeps the processor busy without touching memory.
+//
+//go:noinline
+func pause(n int) {
+	for range n {
 	}
 }

@@ -10,14 +10,19 @@ import (
 // Simulated: built with the tag.
 const Simulated = false
 
-// The atomics are sync/atomic's.
 type (
-	Bool   = atomic.Bool
-	Int32  = atomic.Int32
+	// Bool is sync/atomic's, as are the next four.
+	Bool = atomic.Bool
+	// Int32 is explained at Bool.
+	Int32 = atomic.Int32
+	// Uint32 is explained at Bool.
 	Uint32 = atomic.Uint32
-	Int64  = atomic.Int64
+	// Int64 is explained at Bool.
+	Int64 = atomic.Int64
+	// Uint64 is explained at Bool.
 	Uint64 = atomic.Uint64
-	Mutex  = sync.Mutex
+	// Mutex is sync's.
+	Mutex = sync.Mutex
 )
 
 // Pointer is sync/atomic's.
