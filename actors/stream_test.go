@@ -75,3 +75,64 @@ func TestFailedStream(t *testing.T) {
 	require.NoError(t, s.Close(context.Background()))
 	require.NoError(t, c.ledger.Check(true))
 }
+
+// A turn panics after others have left blocks for the stream: they are freed all the
+// same, and counted once.
+func TestPanicWithBlocksLeft(t *testing.T) {
+	c, s := startForPanics(t)
+	var bufs []Buffer
+	for range 3 {
+		b, err := s.Malloc(context.Background(), 1000)
+		require.NoError(t, err)
+		bufs = append(bufs, b)
+	}
+	err := inTurn(s, func() {
+		freed := make(chan error)
+		go func() { freed <- FreeAll(bufs[:2]) }()
+		require.NoError(t, <-freed, "it doesn't wait for the turn")
+		require.EqualValues(t, 1024, c.ledger.Active(), "not active any more")
+		require.ErrorIs(t, bufs[0].Free(), ErrDoubleFree)
+		panic("boom")
+	})
+	var pe *turn.PanicError
+	require.ErrorAs(t, err, &pe)
+	require.EqualValues(t, 1024, s.ActiveMemory())
+	require.NoError(t, inTurn(s, func() {
+		require.EqualValues(t, 1024, s.heap.Figures().Active)
+		require.NoError(t, s.heap.Check())
+	}))
+	require.NoError(t, c.ledger.Check(true))
+	f := c.Snapshot().Total
+	require.Equal(t, []int64{1, 3, 2, 1000}, []int64{f.Buffers, f.Mallocs, f.Frees, f.Requested})
+	require.NoError(t, bufs[2].Free())
+	require.Zero(t, c.ActiveMemory())
+}
+
+// The same when freeing what was left is what panics: the rest is freed after the
+// restart.
+func TestPanicWhileTakingUp(t *testing.T) {
+	c, s := startForPanics(t)
+	var bufs []Buffer
+	for range 3 {
+		b, err := s.Malloc(context.Background(), 1000)
+		require.NoError(t, err)
+		bufs = append(bufs, b)
+	}
+	err := inTurn(s, func() {
+		freed := make(chan error)
+		go func() { freed <- FreeAll(bufs) }()
+		require.NoError(t, <-freed)
+		s.arrived = s.inbox.Take() // as takeUp, which got no further than the first
+		first := s.arrived
+		s.arrived = first.Left()
+		s.takenUp = ledger.Taken{Blocks: 1, Bytes: first.Size(), Requested: first.Requested()}
+		s.heap.Free(first)
+		panic("boom")
+	})
+	var pe *turn.PanicError
+	require.ErrorAs(t, err, &pe)
+	require.Zero(t, s.ActiveMemory())
+	require.NoError(t, c.ledger.Check(true))
+	f := c.Snapshot().Total
+	require.Equal(t, []int64{0, 3, 3, 0}, []int64{f.Buffers, f.Mallocs, f.Frees, f.Requested})
+}
