@@ -63,9 +63,12 @@ func Run(ctx context.Context, dev metal.Device, h *torch.History, opts ...alloca
 // ([metal.SoftQueuer]), otherwise ErrUnsupported.
 //
 // An error ends the replay at once and there is no result; it says at which
-// event. ctx ends it at the next malloc that would wait; with Concurrent, at
-// each goroutine's next event.
+// event. ctx is looked at first, and ends it at the next malloc that would wait;
+// with Concurrent, at each goroutine's next event.
 func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opts ...allocator.Option) (result *Result, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if err := c.check(h); err != nil {
 		return nil, err
 	}
