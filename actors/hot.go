@@ -40,7 +40,7 @@ func (s *Stream) Malloc(ctx context.Context, size int64) (Buffer, error) {
 func (s *Stream) hitLater(size int64) (*streams.Block, error) {
 	c := s.core.newCall(func(c *call) {
 		s := c.stream
-		s.takenOne = s.serve(c.n)
+		s.serve(c.n, &s.takenOne)
 		c.block, s.takenOne = s.takenOne, nil
 	})
 	defer s.core.freeCall(c)
@@ -59,26 +59,21 @@ func (s *Stream) hit(size int64) (blk *streams.Block, err error) {
 			err = s.mb.Panicked(recover())
 		}
 	}()
-	if !s.shut && s.broken == nil {
-		if blk = s.heap.Malloc(s.heap.Round(size), size); blk != nil {
-			s.row.Malloc(s.heap.Now(), blk.Size())
-		}
-	}
+	s.serve(size, &blk)
 	ok = true
 	s.mb.Exit()
 	return blk, nil
 }
 
-// serve is hit inside the turn.
-func (s *Stream) serve(size int64) *streams.Block {
+// serve is hit inside the turn. The block is in blk as soon as it is handed out, so
+// that a panic later on doesn't lose it.
+func (s *Stream) serve(size int64, blk **streams.Block) {
 	if s.shut || s.broken != nil {
-		return nil
+		return
 	}
-	blk := s.heap.Malloc(s.heap.Round(size), size)
-	if blk != nil {
-		s.row.Malloc(s.heap.Now(), blk.Size())
+	if *blk = s.heap.Malloc(s.heap.Round(size), size); *blk != nil {
+		s.row.Malloc(s.heap.Now(), (*blk).Size())
 	}
-	return blk
 }
 
 // free takes back a block that the caller has claimed.
@@ -115,7 +110,7 @@ func (s *Stream) freeInTurn(blk *streams.Block) (more bool, err error) {
 	}
 	n := blk.Size()
 	s.heap.Free(blk)
-	more = s.row.Free(s.heap.Now(), n) > 0 || s.closed
+	more = s.row.Free(s.heap.Now(), n) > 0 || s.closed.Load()
 	if s.queue != 0 {
 		s.noteFree(n)
 	}
@@ -131,7 +126,7 @@ func (s *Stream) freeFromOutside(blk *streams.Block) (more bool) {
 	if s.inbox.Push(blk) && s.mb.Leave() != nil { // the actor has stopped
 		_ = s.afterwards(func() {})
 	}
-	return s.core.ledger.Bounded() || s.row.Limited() || s.retired.Load()
+	return s.core.ledger.Bounded() || s.row.Limited() || s.closed.Load()
 }
 
 // takeUp frees the blocks that others have left. A panic leaves the rest where the

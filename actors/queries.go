@@ -9,15 +9,6 @@ import (
 // The runtime's queries and limits as methods; each is the message of the same
 // name, handled by the same code.
 
-// figure has the supervisor answer with one figure, in its turn.
-func (c *Core) figure(f func(*call)) int64 {
-	k := c.newCall(f)
-	c.sup.do(k)
-	n := k.result
-	c.freeCall(k)
-	return n
-}
-
 // SupervisorPID is the supervisor's actor.
 func (c *Core) SupervisorPID() *PID { return c.sup.pid }
 
@@ -25,32 +16,32 @@ func (c *Core) SupervisorPID() *PID { return c.sup.pid }
 // message to the supervisor, true at one instant between call and return, and
 // never waits for a device.
 func (c *Core) ActiveMemory() int64 {
-	return c.figure(func(k *call) { k.result = k.at.core.ledger.Active() })
+	return c.sup.figure(nil, func(k *call) { k.result = k.at.core.ledger.Active() })
 }
 
 // PeakMemory is the highest ActiveMemory since start or ResetPeakMemory.
 func (c *Core) PeakMemory() int64 {
-	return c.figure(func(k *call) { k.result = k.at.core.ledger.Totals().Peak })
+	return c.sup.figure(nil, func(k *call) { k.result = k.at.core.ledger.Totals().Peak })
 }
 
 // CacheMemory is the bytes freed and kept for reuse.
 func (c *Core) CacheMemory() int64 {
-	return c.figure(func(k *call) { k.result = k.at.core.ledger.Totals().Cache })
+	return c.sup.figure(nil, func(k *call) { k.result = k.at.core.ledger.Totals().Cache })
 }
 
 // ReservedMemory is the bytes taken from the device.
 func (c *Core) ReservedMemory() int64 {
-	return c.figure(func(k *call) { k.result = k.at.core.ledger.Totals().Reserved })
+	return c.sup.figure(nil, func(k *call) { k.result = k.at.core.ledger.Totals().Reserved })
 }
 
 // MemoryLimit is the memory limit in force, bytes.
 func (c *Core) MemoryLimit() int64 {
-	return c.figure(func(k *call) { k.result, _ = k.at.core.ledger.Limits() })
+	return c.sup.figure(nil, func(k *call) { k.result, _ = k.at.core.ledger.Limits() })
 }
 
 // CacheLimit is the cache limit in force, bytes.
 func (c *Core) CacheLimit() int64 {
-	return c.figure(func(k *call) { _, k.result = k.at.core.ledger.Limits() })
+	return c.sup.figure(nil, func(k *call) { _, k.result = k.at.core.ledger.Limits() })
 }
 
 // WiredLimit is the wired limit in force, bytes.

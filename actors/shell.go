@@ -223,3 +223,13 @@ func (c *Core) freeCall(k *call) {
 	*k = call{opBase: opBase{self: k}, gate: k.gate}
 	c.calls.Put(k)
 }
+
+// figure has the actor answer with one figure, in its turn; s is for f.
+func (a *shell) figure(s *Stream, f func(*call)) int64 {
+	k := a.core.newCall(f)
+	k.stream = s
+	a.do(k)
+	n := k.result
+	a.core.freeCall(k)
+	return n
+}

@@ -22,13 +22,12 @@ type Stream struct {
 	most  int64          // largest malloc, bytes
 	none  streams.Handle // of buffers of zero bytes
 
-	inbox   streams.Inbox // blocks that others have freed while the stream was busy
-	retired atomic.Bool   // closed, for readers outside the turn
+	inbox  streams.Inbox // blocks that others have freed while the stream was busy
+	closed atomic.Bool   // set in the turn, read from anywhere
 
 	// The turn's.
 	heap     *streams.Heap
-	shut     bool // no more mallocs: Close is coming
-	closed   bool
+	shut     bool           // no more mallocs: Close is coming
 	broken   error          // why the stream hands out nothing more
 	takenOne *streams.Block // handed out by the heap, but not to anyone yet
 	taken    []*streams.Block

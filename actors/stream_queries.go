@@ -61,7 +61,7 @@ func (s *Stream) Close(ctx context.Context) error {
 	s.core.begin()
 	defer s.core.end()
 	c := s.core.newCall(func(c *call) {
-		if c.stream.closed {
+		if c.stream.closed.Load() {
 			c.err = ErrClosed
 			return
 		}
@@ -93,22 +93,22 @@ func (s *Stream) refuse() {
 // ActiveMemory is the bytes in the stream's live buffers now. Like every query
 // it never waits for a device.
 func (s *Stream) ActiveMemory() int64 {
-	return s.figure(func(k *call) { k.result = k.stream.totals().Active })
+	return s.figure(s, func(k *call) { k.result = k.stream.totals().Active })
 }
 
 // PeakMemory is the highest ActiveMemory since start or ResetPeakMemory.
 func (s *Stream) PeakMemory() int64 {
-	return s.figure(func(k *call) { k.result = k.stream.totals().Peak })
+	return s.figure(s, func(k *call) { k.result = k.stream.totals().Peak })
 }
 
 // CacheMemory is the bytes that the stream keeps for reuse.
 func (s *Stream) CacheMemory() int64 {
-	return s.figure(func(k *call) { k.result = k.stream.totals().Cache })
+	return s.figure(s, func(k *call) { k.result = k.stream.totals().Cache })
 }
 
 // ReservedMemory is the bytes that the stream holds of the device.
 func (s *Stream) ReservedMemory() int64 {
-	return s.figure(func(k *call) { k.result = k.stream.totals().Reserved })
+	return s.figure(s, func(k *call) { k.result = k.stream.totals().Reserved })
 }
 
 // ResetPeakMemory sets the stream's peak to 0; it follows active from the next
@@ -178,16 +178,6 @@ func (s *Stream) setLimit(what string, n int64, cache bool, kind sweepKind) (pre
 		s.core.awaitSweep([]*Stream{s}, kind, over)
 	}
 	return previous, err
-}
-
-// figure has the stream answer with one figure, in its turn.
-func (s *Stream) figure(f func(*call)) int64 {
-	k := s.core.newCall(f)
-	k.stream = s
-	s.do(k)
-	n := k.result
-	s.core.freeCall(k)
-	return n
 }
 
 func (s *Stream) totals() ledger.Totals { return s.core.ledger.TotalsOf(&s.row) }

@@ -76,9 +76,8 @@ func TestFailedStream(t *testing.T) {
 	require.NoError(t, c.ledger.Check(true))
 }
 
-// A turn panics after others have left blocks for the stream: they are freed all the
-// same, and counted once.
-func TestPanicWithBlocksLeft(t *testing.T) {
+// startWithThree is startForPanics with three buffers of 1000 bytes.
+func startWithThree(t *testing.T) (*Core, *Stream, []Buffer) {
 	c, s := startForPanics(t)
 	var bufs []Buffer
 	for range 3 {
@@ -86,6 +85,13 @@ func TestPanicWithBlocksLeft(t *testing.T) {
 		require.NoError(t, err)
 		bufs = append(bufs, b)
 	}
+	return c, s, bufs
+}
+
+// A turn panics after others have left blocks for the stream: they are freed all the
+// same, and counted once.
+func TestPanicWithBlocksLeft(t *testing.T) {
+	c, s, bufs := startWithThree(t)
 	err := inTurn(s, func() {
 		freed := make(chan error)
 		go func() { freed <- FreeAll(bufs[:2]) }()
@@ -111,13 +117,7 @@ func TestPanicWithBlocksLeft(t *testing.T) {
 // The same when freeing what was left is what panics: the rest is freed after the
 // restart.
 func TestPanicWhileTakingUp(t *testing.T) {
-	c, s := startForPanics(t)
-	var bufs []Buffer
-	for range 3 {
-		b, err := s.Malloc(context.Background(), 1000)
-		require.NoError(t, err)
-		bufs = append(bufs, b)
-	}
+	c, s, bufs := startWithThree(t)
 	err := inTurn(s, func() {
 		freed := make(chan error)
 		go func() { freed <- FreeAll(bufs) }()

@@ -54,7 +54,7 @@ func (s *Stream) takeBack(b Buffer) (runs, error) {
 // excessRuns gives up what may not stay in the cache. It has left the stream;
 // Close waits until the caller, who gives it back, calls end.
 func (s *Stream) excessRuns() (rs runs) {
-	if s.closed {
+	if s.closed.Load() {
 		rs = s.surrender()
 	} else if excess := s.core.ledger.CacheExcess(&s.row); excess > 0 {
 		rs = s.trim(excess)
@@ -188,8 +188,8 @@ func (s *Stream) surrender() runs {
 
 // retire closes the stream's books; its buffers are the runtime's from here on.
 func (s *Stream) retire() runs {
-	s.shut, s.closed = true, true
-	s.retired.Store(true)
+	s.shut = true
+	s.closed.Store(true)
 	rs := append(s.poll(), s.surrender()...)
 	s.core.ledger.Close(&s.row)
 	return rs

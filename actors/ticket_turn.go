@@ -190,7 +190,7 @@ func misses(t *ticket) int64 {
 func (s *Stream) handOver(t *ticket, blks []*streams.Block) stage {
 	s.taken = blks
 	c := ledger.Change{Mallocs: int64(len(blks)), Misses: misses(t)}
-	if s.closed {
+	if s.closed.Load() {
 		s.answer(t, ErrClosed)
 	}
 	if !s.deliver(t, blks) {
@@ -208,7 +208,7 @@ func (s *Stream) handOver(t *ticket, blks []*streams.Block) stage {
 func (s *Stream) excess(t *ticket, c ledger.Change) {
 	excess := s.settle(c)
 	switch {
-	case s.closed:
+	case s.closed.Load():
 		t.give = append(t.give, s.surrender()...)
 	case excess > 0:
 		t.give = append(t.give, s.trim(excess)...)

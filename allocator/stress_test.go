@@ -27,19 +27,7 @@ func TestStress(t *testing.T) {
 		st.streams = append(st.streams, newStream(t, rt))
 	}
 	st.streams = append(st.streams, newStream(t, rt, allocator.WithHandle(q.Handle())))
-	var work, watch sync.WaitGroup
-	for i := range uint64(4) {
-		work.Go(func() { st.work(rand.New(rand.NewPCG(*firstSeed, i))) })
-	}
-	stop := make(chan struct{})
-	watch.Go(func() { st.watch(stop) })
-	within(t, work.Wait)
-	close(stop)
-	watch.Wait()
-	close(st.handed)
-	for b := range st.handed {
-		free(t, b)
-	}
+	st.run(t, 4, st.work)
 	require.Zero(t, rt.ActiveMemory())
 	q.CompleteAll()
 	identity(t, rt)
@@ -51,6 +39,24 @@ type stress struct {
 	queue   *metal.SoftQueue
 	streams []*allocator.Stream
 	handed  chan allocator.Buffer // for another goroutine to free
+}
+
+// run has goroutines work while another looks on, and frees what is left over.
+func (st *stress) run(t *testing.T, goroutines uint64, worker func(*rand.Rand)) {
+	t.Helper()
+	var work, watch sync.WaitGroup
+	for i := range goroutines {
+		work.Go(func() { worker(rand.New(rand.NewPCG(*firstSeed, i))) })
+	}
+	stop := make(chan struct{})
+	watch.Go(func() { st.watch(stop) })
+	within(t, work.Wait)
+	close(stop)
+	watch.Wait()
+	close(st.handed)
+	for b := range st.handed {
+		free(t, b)
+	}
 }
 
 // failing makes require usable off the test's goroutine.
@@ -142,19 +148,7 @@ func TestStressOfFewStreams(t *testing.T) {
 				}
 				st.streams = append(st.streams, newStream(t, rt, opts...))
 			}
-			var work, watch sync.WaitGroup
-			for i := range uint64(8) {
-				work.Go(func() { st.crowded(rand.New(rand.NewPCG(*firstSeed, i))) })
-			}
-			stop := make(chan struct{})
-			watch.Go(func() { st.watch(stop) })
-			within(t, work.Wait)
-			close(stop)
-			watch.Wait()
-			close(st.handed)
-			for b := range st.handed {
-				free(t, b)
-			}
+			st.run(t, 8, st.crowded)
 			q.CompleteAll()
 			total := identity(t, rt).Total
 			require.Zero(t, total.Active+total.Buffers+total.Requested)

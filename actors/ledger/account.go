@@ -9,7 +9,6 @@ import (
 
 	humanize "github.com/dustin/go-humanize"
 
-	"github.com/metalloc/metalloc/internal/steps"
 	"github.com/metalloc/metalloc/telemetry"
 )
 
@@ -23,7 +22,6 @@ type Owner struct {
 // shared is a row's part below the mutex.
 type shared struct {
 	Owner
-	limited steps.Bool // the stream has a cache limit of its own
 
 	x      uint64 // the word while the row is held
 	given  uint64 // what it was when credit was handed out
@@ -45,14 +43,13 @@ type shared struct {
 	final        account // a closed stream's own
 
 	memoryLimit int64 // bounds the stream's own reserved
-	cacheLimit  int64
 	growing     int64 // promised to the stream's misses
 	coming      int64 // the pool's pages on their way to it
 }
 
 // Limited reports whether the stream has a cache limit of its own. From any
 // goroutine.
-func (r *Row) Limited() bool { return r.limited.Load() }
+func (r *Row) Limited() bool { return r.cacheLimit.Load() != noLimit }
 
 // account is a row's or the pool's figures, or a sum of them.
 type account struct {
@@ -185,7 +182,7 @@ func (l *Ledger) Snapshot() (total telemetry.Figures, rows []telemetry.Stream, l
 			sum.count(&a)
 			rows = append(rows, telemetry.Stream{
 				ID: r.ID, Name: r.Name, Tag: r.Tag, Figures: a.export(),
-				MemoryLimit: r.memoryLimit, CacheLimit: r.cacheLimit,
+				MemoryLimit: r.memoryLimit, CacheLimit: r.cacheLimit.Load(),
 			})
 		}
 		total, lim = sum.export(), telemetry.Limits{Memory: l.memoryLimit, Cache: l.cacheLimit}
@@ -225,25 +222,16 @@ func (l *Ledger) Holders() string {
 // Check says what doesn't add up, for tests and after a panic; idle: nothing is
 // promised to a miss or on its way. Nobody may be inside a stream's turn then.
 func (l *Ledger) Check(idle bool) error {
-	total, rows, _ := l.Snapshot()
-	var sum telemetry.Figures
-	for _, r := range rows {
-		sum.Requested += r.Requested
-		sum.Active += r.Active
-		sum.Cache += r.Cache
-		sum.Pending += r.Pending
-		sum.Slack += r.Slack
-	}
+	sum, _, _ := l.Snapshot() // of the rows' accounts; the totals are kept apart from them
+	rows := Totals{Active: sum.Active, Peak: sum.Peak, Cache: sum.Cache, Slack: sum.Slack, Reserved: sum.Reserved}
+	totals := l.Totals()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	sum.Reserved = l.reserved
-	got := telemetry.Figures{
-		Requested: total.Requested, Active: total.Active, Cache: total.Cache, Pending: total.Pending, Slack: total.Slack,
-		Reserved: total.Reserved,
-	}
 	switch {
-	case got != sum:
-		return fmt.Errorf("ledger: totals %+v, but rows and device make %+v", got, sum)
+	case totals != rows:
+		return fmt.Errorf("ledger: totals %+v, but the rows make %+v", totals, rows)
+	case sum.Pending > sum.Cache || sum.Requested > sum.Active || sum.Buffers < 0:
+		return fmt.Errorf("ledger: accounts %+v don't hang together", sum)
 	case !l.leased && len(l.out) > 0 && l.granted > l.low:
 		return fmt.Errorf("ledger: %d bytes granted, over the lowest peak %d", l.granted, l.low)
 	case idle && (l.growing != 0 || l.pool.transit != 0):

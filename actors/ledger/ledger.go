@@ -70,8 +70,8 @@ func New() *Ledger {
 // Open adds a stream's row.
 func (l *Ledger) Open(r *Row, who Owner) {
 	r.Owner = who
-	r.ledger, r.limit = l, noLimit
-	r.memoryLimit, r.cacheLimit = noLimit, noLimit
+	r.ledger, r.memoryLimit = l, noLimit
+	r.cacheLimit.Store(noLimit)
 	r.word.Store(frozenBit | freshBit)
 	l.mu.Lock()
 	l.rows = append(l.rows, r)

@@ -93,7 +93,7 @@ func (l *Ledger) Bounded() bool { return l.bounded.Load() }
 // over is by how much the cache, or the stream's own, is above its limit; negative:
 // below. What is on its way does not count: it is not to be trimmed.
 func (l *Ledger) over(r *Row) int64 {
-	own := l.cacheOf(r) - r.cacheLimit
+	own := l.cacheOf(r) - r.cacheLimit.Load()
 	if !l.bounded.Load() {
 		return own
 	}
@@ -142,8 +142,8 @@ func (l *Ledger) SetMemoryLimitOf(r *Row, n int64) (previous, over int64) {
 func (l *Ledger) SetCacheLimitOf(r *Row, n int64) (previous, over int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	previous, r.cacheLimit, r.limit = r.cacheLimit, n, n
-	r.limited.Store(n != noLimit)
+	previous = r.cacheLimit.Load()
+	r.cacheLimit.Store(n)
 	return previous, l.cacheOf(r) - n
 }
 
@@ -151,7 +151,7 @@ func (l *Ledger) SetCacheLimitOf(r *Row, n int64) (previous, over int64) {
 func (l *Ledger) LimitsOf(r *Row) (memory, cache int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return r.memoryLimit, r.cacheLimit
+	return r.memoryLimit, r.cacheLimit.Load()
 }
 
 // Limits gives the runtime's limits, bytes.

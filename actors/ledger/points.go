@@ -2,10 +2,7 @@ package ledger
 
 // Point is a moment since which the highest active is kept: the runtime's start or
 // reset, or the beginning of a span.
-type Point struct {
-	peak int64
-	open bool
-}
+type Point struct{ peak int64 }
 
 // newPeak enters an active that no point of lower peak has seen. Nobody has
 // credit, or the row with the lease is held.
@@ -58,7 +55,7 @@ func (l *Ledger) Begin(p *Point) (active int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gather()
-	p.open, p.peak = true, l.granted
+	p.peak = l.granted
 	l.points = append(l.points, p)
 	l.low = min(l.low, p.peak)
 	return l.granted

@@ -185,13 +185,11 @@ func (l *Ledger) Totals() Totals {
 	return l.totals()
 }
 
-// activeNow, cacheNow and reservedNow are the row's bytes; it is held, or has no
+// activeNow and cacheNow are the row's bytes; it is held, or has no
 // credit.
 func (r *Row) activeNow() int64 { return r.granted.Load() - bytes(credit(r.present())) }
 
 func (r *Row) cacheNow() int64 { return r.shelf.held - r.activeNow() }
-
-func (r *Row) reservedNow() int64 { return r.shelf.reserved() }
 
 // present is the row's word, by its holder.
 func (r *Row) present() uint64 {
@@ -222,7 +220,7 @@ func (l *Ledger) cacheOf(r *Row) (n int64) {
 
 // reservedOf is what the stream's own limit bounds: what it has and will have.
 func (l *Ledger) reservedOf(r *Row) (n int64) {
-	l.standing(r, func() { n = r.reservedNow() })
+	l.standing(r, func() { n = r.shelf.reserved() })
 	return n + r.growing + r.coming
 }
 

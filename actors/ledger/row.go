@@ -20,13 +20,13 @@ const line = 128
 // one, and the same compare-and-swap makes it so. Who has frozen the word reads
 // the present one.
 type Row struct {
-	_       [line]byte
-	word    steps.Uint64
-	granted steps.Int64 // bytes; changed under the mutex with the word frozen
-	active  int64       // the owner's: what the heap said at the last commit
-	ledger  *Ledger
-	limit   int64 // the owner's copy of cacheLimit
-	_       [line - 40]byte
+	_          [line]byte
+	word       steps.Uint64
+	granted    steps.Int64 // bytes; changed under the mutex with the word frozen
+	active     int64       // the owner's: what the heap said at the last commit
+	ledger     *Ledger
+	cacheLimit steps.Int64 // the stream's own
+	_          [line - 40]byte
 
 	books [2]book
 	shelf shelf
@@ -119,7 +119,7 @@ func (r *Row) Free(f *streams.Figures, n int64) (excess int64) {
 		next.write(f.Active-f.Requested, old.mallocs, old.frees+1, old.high, old.taken)
 		if r.word.CompareAndSwap(x, (x+u)^slotBit+version()) {
 			r.active = f.Active
-			return f.Cache - r.limit // a row has credit only while the cache's limit is far
+			return f.Cache - r.cacheLimit.Load() // a row has credit only while the cache's limit is far
 		}
 	}
 }
@@ -135,7 +135,7 @@ func (r *Row) TakenUp(f *streams.Figures, t Taken) (excess int64) {
 		next.write(f.Active-f.Requested, old.mallocs, old.frees+t.Blocks, old.high, old.taken+t.packed())
 		if r.word.CompareAndSwap(x, x^slotBit+version()) {
 			r.active = f.Active
-			return f.Cache - r.limit
+			return f.Cache - r.cacheLimit.Load()
 		}
 	}
 }

@@ -11,10 +11,8 @@ import (
 const Simulated = false
 
 type (
-	// Bool is sync/atomic's, as are the next four.
+	// Bool is sync/atomic's, as are the next three.
 	Bool = atomic.Bool
-	// Int32 is explained at Bool.
-	Int32 = atomic.Int32
 	// Uint32 is explained at Bool.
 	Uint32 = atomic.Uint32
 	// Int64 is explained at Bool.

@@ -34,15 +34,6 @@ type Bool struct{ v atomic.Bool }
 func (a *Bool) Load() bool   { step(); return a.v.Load() }
 func (a *Bool) Store(v bool) { step(); a.v.Store(v) }
 
-// Int32 is an atomic.Int32.
-type Int32 struct{ v atomic.Int32 }
-
-func (a *Int32) Load() int32                       { step(); return a.v.Load() }
-func (a *Int32) Store(v int32)                     { step(); a.v.Store(v) }
-func (a *Int32) Add(n int32) int32                 { step(); return a.v.Add(n) }
-func (a *Int32) Swap(n int32) int32                { step(); return a.v.Swap(n) }
-func (a *Int32) CompareAndSwap(old, to int32) bool { step(); return a.v.CompareAndSwap(old, to) }
-
 // Uint32 is an atomic.Uint32.
 type Uint32 struct{ v atomic.Uint32 }
 
