@@ -31,6 +31,7 @@ type Info struct {
 	Memory      int64  // bytes the device has in all
 	WorkingSet  int64  // recommended maximum to keep in use, bytes; ≤ Memory
 	PageSize    int64  // what a Pager maps, a power of two; 0 without Pager
+	HandleSize  int64  // largest handle worth creating, a multiple of PageSize, on a device whose calls cost by the handle; 0: PageSize
 	MaxBuffer   int64  // largest single block, bytes; 0: Memory
 	Alignment   int64  // blocks start and end at multiples of it; a power of two, at least 512
 	HostVisible bool   // the host can read and write the memory at Block addresses
