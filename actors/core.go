@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/eventstream"
@@ -34,6 +35,7 @@ type Config struct {
 	Zero        bool                     // every buffer is zeroed before it is handed out
 	OnPressure  []func(need int64) int64 // see allocator.OnPressure
 	Seam        seam.Seam                // nil: seam.Real
+	Clock       metal.Clock              // nil: the real time
 }
 
 // Core is one runtime: a device, its supervisor and metal actor, and the streams.
@@ -42,6 +44,7 @@ type Core struct {
 	info   metal.Info
 	marks  *marks // nil: the device has none
 	seam   seam.Seam
+	clock  metal.Clock
 	log    *zap.Logger
 	policy Policy
 	hooks  []func(need int64) int64
@@ -89,6 +92,9 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 	if c.seam == nil {
 		c.seam = seam.Real
 	}
+	if c.clock = cfg.Clock; c.clock == nil {
+		c.clock = realClock{time.Now()}
+	}
 	c.log = c.logLater(cfg.Logger)
 	mem, err := resolve("memory limit", cfg.MemoryLimit, defaultMemoryLimit(info))
 	if err != nil {
@@ -133,6 +139,14 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 	}
 	return c, nil
 }
+
+// realClock counts from when it was made.
+type realClock struct{ start time.Time }
+
+func (c realClock) Now() time.Duration { return time.Since(c.start) }
+
+// now is the time by which free pages age, nanoseconds.
+func (c *Core) now() int64 { return int64(c.clock.Now()) }
 
 // deadLetter frees the buffer of a reply that nobody is left to receive. It runs
 // on the sender's goroutine, maybe inside a turn, so it only posts.

@@ -8,10 +8,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/streams"
 )
 
 // leaving are pages that a stream has given up: they go back to the device or,
-// kept, to another place of a ticket. Size and Handles shrink as they get there;
+// kept, to another place of a ticket. Size and Pages shrink as they get there;
 // what the device refuses stays, and is tried again next time.
 type leaving struct {
 	run
@@ -119,25 +120,25 @@ func (m *metalActor) giveBack(l *leaving) {
 	if m.unmapLeaving(l) != nil {
 		return
 	}
-	for len(l.Handles) > 0 {
-		size := l.Size / int64(len(l.Handles))
-		if err := m.release(l.run, size); err != nil {
-			m.core.log.Error("device would not take memory back", zap.Int64("bytes", size), zap.Error(err))
+	for len(l.Pages) > 0 {
+		p := l.Pages[0]
+		if err := m.release(l.Range.Addr, p); err != nil {
+			m.core.log.Error("device would not take memory back", zap.Int64("bytes", p.Size), zap.Error(err))
 			l.refusal = err
 			return
 		}
-		l.Handles, l.Size = l.Handles[1:], l.Size-size
-		m.released += size
+		l.Pages, l.Size = l.Pages[1:], l.Size-p.Size
+		m.released += p.Size
 	}
 }
 
-// release gives the run's first handle back to the device.
-func (m *metalActor) release(r run, size int64) error {
+// release gives a page back to the device; addr counts for a whole segment.
+func (m *metalActor) release(addr uintptr, p streams.Page) error {
 	if m.pager != nil {
-		return m.timed(callRelease, func() error { return m.pager.Release(r.Handles[0]) })
+		return m.timed(callRelease, func() error { return m.pager.Release(p.Handle) })
 	}
-	m.unwire(r.Range.Addr, size)
+	m.unwire(addr, p.Size)
 	return m.timed(callFree, func() error {
-		return m.segmenter.Free(metal.Segment{Handle: r.Handles[0], Addr: r.Range.Addr, Size: size})
+		return m.segmenter.Free(metal.Segment{Handle: p.Handle, Addr: addr, Size: p.Size})
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/streams"
 	"github.com/metalloc/metalloc/telemetry"
 )
 
@@ -125,7 +126,7 @@ func (m *metalActor) serveSegment(t *ticket) error {
 	}
 	s := t.work.segment
 	t.work.rng = metal.Range{Addr: s.Addr, Size: s.Size}
-	t.work.handles = []metal.Handle{s.Handle}
+	t.work.pages = []streams.Page{{Handle: s.Handle, Size: s.Size}}
 	t.work.created = s.Size
 	m.wire(s.Addr, s.Size)
 	return nil
@@ -144,30 +145,22 @@ func (m *metalActor) servePages(t *ticket) error {
 			return err
 		}
 	}
-	for _, l := range w.moves {
-		if err := m.unmapLeaving(l); err != nil {
+	if err := m.fill(t); err != nil {
+		return err
+	}
+	for i := range w.pages {
+		if err := m.create(w, &w.pages[i]); err != nil {
 			return err
 		}
-		w.handles = append(w.handles, l.Handles...)
-		l.Handles, l.Size = nil, 0 // they have arrived
 	}
-	m.forget()
-	for w.moved+w.created < t.plan.Missing() {
-		var h metal.Handle
-		err := m.taken(callCreate, func() (err error) {
-			h, err = m.pager.Create(m.core.info.PageSize)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		w.handles = append(w.handles, h)
-		w.created += m.core.info.PageSize
-	}
-	rest := w.handles
+	rest := w.pages
 	for _, s := range w.spans {
-		n := s.Size / m.core.info.PageSize
-		err := m.timed(callMap, func() error { return m.pager.Map(s.Range, s.Offset, rest[:n]) })
+		n := under(s, rest)
+		handles := make([]metal.Handle, n)
+		for i, p := range rest[:n] {
+			handles[i] = p.Handle
+		}
+		err := m.timed(callMap, func() error { return m.pager.Map(s.Range, s.Offset, handles) })
 		if err != nil {
 			return err
 		}
@@ -176,6 +169,68 @@ func (m *metalActor) servePages(t *ticket) error {
 		m.wire(s.Range.Addr+uintptr(s.Offset), s.Size)
 	}
 	return nil
+}
+
+// fill decides which page comes where. Those on their way that fit nowhere are
+// released first: as much is created anew, in sizes that do.
+func (m *metalActor) fill(t *ticket) error {
+	w := &t.work
+	for _, l := range w.moves {
+		if err := m.unmapLeaving(l); err != nil {
+			return err
+		}
+		w.pages = append(w.pages, l.Pages...)
+		l.Pages, l.Size = nil, 0 // they have arrived
+	}
+	w.moves = nil
+	m.forget()
+	var left []streams.Page
+	w.pages, left = streams.Fill(w.spans, w.pages, max(m.core.info.HandleSize, m.core.info.PageSize))
+	if len(left) == 0 {
+		return nil
+	}
+	l := m.leavePages(left)
+	size := l.Size
+	m.giveBack(l)
+	gone := size - l.Size
+	w.moved -= size
+	m.released -= gone // booked here, so that what is created next makes no peak
+	m.core.ledger.Arrived(&t.stream.row, 0, -gone, -size)
+	m.forget()
+	return l.refusal
+}
+
+// leavePages is leave for pages that are mapped nowhere.
+func (m *metalActor) leavePages(pages []streams.Page) *leaving {
+	r := run{Pages: pages}
+	for _, p := range pages {
+		r.Size += p.Size
+	}
+	l := m.leave(runs{r}, false)[0]
+	l.unmapped = true
+	return l
+}
+
+func (m *metalActor) create(w *work, p *streams.Page) error {
+	if p.Handle != 0 {
+		return nil
+	}
+	err := m.taken(callCreate, func() (err error) {
+		p.Handle, err = m.pager.Create(p.Size)
+		return err
+	})
+	if err == nil {
+		w.created += p.Size
+	}
+	return err
+}
+
+// under is how many of the pages lie in the run.
+func under(r run, pages []streams.Page) (n int) {
+	for size := int64(0); size < r.Size; n++ {
+		size += pages[n].Size
+	}
+	return n
 }
 
 // reserve gets n bytes of address space, from a closed stream's if one fits.
@@ -206,7 +261,7 @@ func (m *metalActor) unmap(r metal.Range, offset, size int64) error {
 func (m *metalActor) undo(t *ticket) stage {
 	w := &t.work
 	if w.segment.Size > 0 {
-		m.leave(runs{{Range: w.rng, Size: w.segment.Size, Handles: []metal.Handle{w.segment.Handle}}}, false)
+		m.leave(runs{{Range: w.rng, Size: w.segment.Size, Pages: w.pages}}, false)
 	}
 	if t.plan.Segment == 0 {
 		m.undoPages(t)
@@ -220,20 +275,22 @@ func (m *metalActor) undo(t *ticket) stage {
 
 func (m *metalActor) undoPages(t *ticket) {
 	w := &t.work
-	rest := w.handles
+	rest := w.pages
 	for _, s := range w.spans[:w.mapped] {
-		n := s.Size / m.core.info.PageSize
-		s.Handles, rest = rest[:n], rest[n:]
+		n := under(s, rest)
+		s.Pages, rest = rest[:n], rest[n:]
 		m.leave(runs{s}, false)
 	}
-	if len(rest) > 0 {
-		l := m.leave(runs{{Size: int64(len(rest)) * m.core.info.PageSize, Handles: rest}}, false)
-		l[0].unmapped = true
+	if rest = slices.DeleteFunc(rest, func(p streams.Page) bool { return p.Handle == 0 }); len(rest) > 0 {
+		m.leavePages(rest)
 	}
 	for _, l := range w.moves {
 		l.kept = false // those that had not arrived go back too
 	}
 }
+
+// leastPage is the least that can move from one stream to another, bytes.
+func (c *Core) leastPage() int64 { return max(c.info.PageSize, streams.Unit) }
 
 // mappedPage is the page size where the device maps pages, else 0.
 func (m *metalActor) mappedPage() int64 {

@@ -24,11 +24,27 @@ func (s *Stream) settle(c ledger.Change) (excess int64) {
 	return s.core.ledger.Settle(&s.row, s.heap.Now(), c)
 }
 
-// leave passes pages that the heap has given up to the metal actor, which gets to
-// them when it is asked next, and books them.
-func (s *Stream) leave(rs runs, kept bool) []*leaving {
+// leave passes pages that the heap has given up to the metal actor, which gives
+// them back to the device when it is asked next, and books them.
+func (s *Stream) leave(rs runs) {
 	s.settle(ledger.Change{FromPool: -streams.SizeOf(rs)})
-	return s.core.metal.leave(rs, kept)
+	s.core.metal.leave(rs, false)
+}
+
+// offers adds what the stream could give up now to the list.
+func (s *Stream) offers(list []streams.Offer) []streams.Offer {
+	s.pass()
+	s.heap.Note(s.core.now())
+	return s.heap.Offers(list)
+}
+
+// lend sends free pages of the stream on their way to a ticket's place.
+func (s *Stream) lend(t *ticket, offers []streams.Offer) {
+	rs := s.heap.TakeOffered(offers)
+	n := streams.SizeOf(rs)
+	s.settle(ledger.Change{FromPool: -n, Coming: n, For: &t.stream.row})
+	t.work.moves = append(t.work.moves, s.core.metal.leave(rs, true)...)
+	t.work.moved += n
 }
 
 // takeBack frees a buffer whose block was claimed; an error takes the claim back.
@@ -162,7 +178,7 @@ func (s *Stream) poll() runs {
 		return nil
 	}
 	rs := s.heap.Settle(s.reached)
-	s.leave(rs, false)
+	s.leave(rs)
 	return rs
 }
 
@@ -170,7 +186,7 @@ func (s *Stream) poll() runs {
 func (s *Stream) trim(n int64) runs {
 	s.pass()
 	rs := s.heap.ReduceCache(n)
-	s.leave(rs, false)
+	s.leave(rs)
 	s.core.ledger.Trimmed(&s.row)
 	s.watch()
 	return rs
@@ -181,7 +197,7 @@ func (s *Stream) surrender() runs {
 	s.pass()
 	rs := s.heap.Clear()
 	s.clearTo = math.MaxUint64
-	s.leave(rs, false)
+	s.leave(rs)
 	s.watch()
 	return rs
 }
@@ -211,7 +227,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 		s.clearTo = max(s.clearTo, s.heap.Clock())
 	}
 	after := s.heap.Figures().Cache
-	s.leave(taken, false)
+	s.leave(taken)
 	s.core.ledger.Trimmed(&s.row)
 	if kind != sweepPages {
 		s.watch()
@@ -271,7 +287,7 @@ func (p *polling) step() {
 	s.pass()
 	if s.clearTo > 0 {
 		rs := s.heap.TakeOlder(s.clearTo)
-		s.leave(rs, false)
+		s.leave(rs)
 		p.give = append(p.give, rs...)
 	}
 	if excess := s.core.ledger.CacheExcess(&s.row); excess > 0 {

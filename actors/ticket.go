@@ -13,11 +13,11 @@ import (
 // miss on its way through supervisor and metal actor. Each stage is a turn of
 // its own; between them nobody holds anything but the ticket.
 //
-//	stream: look ─▶ supervisor: promise ─▶ metal: serve ─▶ supervisor: book ─▶ stream: commit
-//	          ▲         │ ▲ too much               │ device failed               │ (next size)
-//	          └─────────┼─┼────────────────────────┼─────────────────────────────┘
-//	                    ▼ │ (once)                 ▼
-//	                  sweep the caches          supervisor: book ─▶ stream: abort (or once more)
+//	stream: look ─▶ all streams: borrow ─▶ supervisor: promise ─▶ metal: serve ─▶ supervisor: book ─▶ stream: commit
+//	          ▲                                 │ ▲ too much               │ device failed               │ (next size)
+//	          └─────────────────────────────────┼─┼────────────────────────┼─────────────────────────────┘
+//	                                            ▼ │ (once)                 ▼
+//	                                         sweep the caches           supervisor: book ─▶ stream: abort (or once more)
 //
 // A request for several buffers takes its sizes one after the other and keeps
 // their places claimed; all are handed out in the last turn, or none.
@@ -77,6 +77,7 @@ type stage uint8
 
 const (
 	look stage = iota
+	borrow
 	promise
 	settleUp // wait for what goes back to the device
 	serve
@@ -166,6 +167,8 @@ func (t *ticket) hop(mayEnter bool) {
 		t.core.sup.send(t, mayEnter)
 	case serve, undo:
 		t.core.metal.send(t, mayEnter)
+	case borrow:
+		t.core.borrowFor(t, mayEnter)
 	case settleUp:
 		t.stage = promise
 		t.core.flush(t.hop, mayEnter)
@@ -249,11 +252,11 @@ func (t *ticket) wipe(mayEnter bool) {
 type work struct {
 	rng      metal.Range    // of a new segment; Size 0: none
 	segment  metal.Segment  // taken whole; Size 0: none
-	handles  []metal.Handle // for the block's place: moved pages first, then new ones
-	moves    []*leaving     // the plan's; empty once their handles are in handles
-	moved    int64          // bytes of the plan's moves; look sets it
-	released int64          // bytes that undo gave back
-	created  int64          // bytes of new ones
+	pages    []streams.Page // for the block's place, in the order of spans; without a handle: not created yet
+	moves    []*leaving     // free pages on their way to it; empty once they are in pages
+	moved    int64          // bytes that have left streams for the ticket and not gone back to the device
+	released int64          // bytes that have, and are not booked yet
+	created  int64          // bytes of new pages
 	spans    runs
 	mapped   int // of spans
 }

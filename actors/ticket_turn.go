@@ -41,21 +41,19 @@ func (s *Stream) look(t *ticket) stage {
 	}
 	t.plan, t.work, t.failed, t.err = plan, work{}, false, nil
 	s.plans++
-	t.work.moved = streams.SizeOf(plan.Moves)
-	t.work.moves = s.leave(plan.Moves, true)
-	s.settle(ledger.Change{Coming: t.work.moved})
+	if plan.Missing() == 0 {
+		s.settle(ledger.Change{})
+		return s.commit(t)
+	}
+	t.missed = true
 	if plan.Reserve == 0 { // here, since the segment is the turn's
 		t.work.spans = plan.Spans(metal.Range{})
 	}
-	switch {
-	case plan.Missing() == 0:
-		return s.commit(t)
-	case plan.Missing() == t.work.moved:
-		t.missed = true
-		return serve
+	if s.core.ledger.CachedElsewhere(&s.row) >= s.core.leastPage() {
+		return borrow
 	}
-	t.missed = true
-	return promise
+	s.lend(t, streams.Choose(s.offers(nil), t.gaps()))
+	return t.borrowed()
 }
 
 // hits serves all sizes from the cache, or none.
@@ -128,9 +126,9 @@ func (s *Stream) commit(t *ticket) stage {
 	plan := t.plan
 	t.plan = nil
 	s.plans--
-	fresh := s.core.info.Zeroed && plan.Fresh()
+	fresh := s.core.info.Zeroed && plan.Fresh() && t.work.moved == 0
 	t.fresh = fresh && (t.fresh || len(t.entered) == 0)
-	plan.Enter(t.work.rng, t.work.handles)
+	plan.Enter(t.work.rng, t.work.pages)
 	t.entered = append(t.entered, plan)
 	arrived := t.work.moved + t.work.created
 	s.settle(ledger.Change{FromPool: arrived, Coming: -arrived})

@@ -3,6 +3,7 @@ package streams
 import (
 	"fmt"
 	"iter"
+	"math"
 )
 
 // Check recomputes everything from the blocks and compares. An error names the
@@ -31,13 +32,16 @@ func (h *Heap) Check() error {
 	return nil
 }
 
-type pageSum struct{ live, pending, alone, bytes int64 }
+type pageSum struct {
+	live, pending, bytes int64
+	alone                bool // one block covers the page
+}
 
 func (s *segment) check(z *zone) (f Figures, err error) {
 	if s.zone != z {
 		return f, fmt.Errorf("belongs to another zone")
 	}
-	sums := make([]pageSum, len(s.pages))
+	sums := map[*page]*pageSum{}
 	var at int64
 	for b := s.first; b != nil; b = b.next {
 		if err := s.checkBlock(b, at); err != nil {
@@ -59,22 +63,19 @@ func (s *segment) check(z *zone) (f Figures, err error) {
 		return f, fmt.Errorf("blocks end at %d of %d", at, s.rng.Size)
 	}
 	mapped := 0
-	for i, p := range s.pages {
-		if p.handle == 0 {
-			continue
-		}
+	s.eachPage(0, math.MaxInt64, func(p *page) {
 		mapped++
-		cache, slack, err := s.checkPage(p, sums[i])
-		if err != nil {
-			return f, fmt.Errorf("page %d: %w", i, err)
+		cache, slack, pageErr := s.checkPage(p, sums[p])
+		if pageErr != nil {
+			err = fmt.Errorf("page at %d: %w", p.off, pageErr)
 		}
 		f.Cache += cache
 		f.Slack += slack
-	}
+	})
 	if mapped != s.mapped {
 		return f, fmt.Errorf("%d pages are mapped, the count says %d", mapped, s.mapped)
 	}
-	return f, nil
+	return f, err
 }
 
 func (s *segment) checkBlock(b *Block, at int64) error {
@@ -99,7 +100,7 @@ func (s *segment) checkBlock(b *Block, at int64) error {
 		}
 	}
 	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last && b.state != promised && b.state != room; i++ {
-		if mapped := i < int64(len(s.pages)) && s.pages[i].handle != 0; mapped != (b.state != hole) {
+		if mapped := i < int64(len(s.pages)) && s.pages[i] != nil; mapped != (b.state != hole) {
 			return fmt.Errorf("%v block at %d: page %d mapped: %v", b.state, b.off, i, mapped)
 		} else if !mapped && i >= int64(len(s.pages)) {
 			break
@@ -109,12 +110,14 @@ func (s *segment) checkBlock(b *Block, at int64) error {
 }
 
 // sumPages adds a block's bytes to its pages.
-func (s *segment) sumPages(b *Block, sums []pageSum) {
-	last := min(s.pageIndex(b.end()-1), int64(len(sums))-1) // room may lie beyond
-	for i := s.pageIndex(b.off); i <= last; i++ {
-		start := i << s.shift
-		n := min(b.end(), start+s.pageSize) - max(b.off, start)
-		t := &sums[i]
+func (s *segment) sumPages(b *Block, sums map[*page]*pageSum) {
+	s.eachPage(b.off, b.end(), func(p *page) { // room may lie beyond the last
+		n := min(b.end(), p.end()) - max(b.off, p.off)
+		t := sums[p]
+		if t == nil {
+			t = &pageSum{}
+			sums[p] = t
+		}
 		t.bytes += n
 		switch b.state {
 		case live:
@@ -122,23 +125,24 @@ func (s *segment) sumPages(b *Block, sums []pageSum) {
 		case pending:
 			t.pending += n
 		}
-		if n == s.pageSize && b.state != room {
-			t.alone = n
-		}
-	}
+		t.alone = t.alone || n == p.size && b.state != room
+	})
 }
 
-func (s *segment) checkPage(p *page, t pageSum) (cache, slack int64, err error) {
-	if t.alone != 0 { // one block's alone: the counters are a free page's
-		if p.cache != s.pageSize || p.slack != 0 || p.pending != 0 {
+func (s *segment) checkPage(p *page, t *pageSum) (cache, slack int64, err error) {
+	switch {
+	case p.handle == 0 || p.size < s.pageSize || p.size%s.pageSize != 0 || p.off%s.pageSize != 0:
+		return 0, 0, fmt.Errorf("no page can be %+v", *p)
+	case t == nil || t.bytes != p.size:
+		return 0, 0, fmt.Errorf("blocks don't cover it: %+v", t)
+	case t.alone: // the counters are a free page's
+		if p.cache != p.size || p.slack != 0 || p.pending != 0 {
 			return 0, 0, fmt.Errorf("covered by one block, but counted %+v", *p)
 		}
-		return s.pageSize - t.live, 0, nil
-	}
-	if p.live() != t.live || p.pending != t.pending {
-		return 0, 0, fmt.Errorf("blocks sum up to %+v, counted %+v", t, *p)
-	}
-	if p.size != s.pageSize || p.cache < p.pending || p.slack < 0 || p.live() == 0 && p.slack != 0 {
+		return p.size - t.live, 0, nil
+	case p.live() != t.live || p.pending != t.pending:
+		return 0, 0, fmt.Errorf("blocks sum up to %+v, counted %+v", *t, *p)
+	case p.cache < p.pending || p.slack < 0 || p.live() == 0 && p.slack != 0:
 		return 0, 0, fmt.Errorf("counted %+v", *p)
 	}
 	return p.cache, p.slack, nil

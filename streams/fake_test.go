@@ -7,6 +7,7 @@ import "github.com/metalloc/metalloc/metal"
 type fakeDevice struct {
 	heap   *Heap
 	next   uintptr
+	handle metal.Handle
 	ranges []metal.Range
 }
 
@@ -26,15 +27,15 @@ func (d *fakeDevice) commit(p *Plan) *Block {
 	if n := p.Reserve + p.Segment; n > 0 {
 		rng = d.reserve(n)
 	}
-	pages := int64(1)
+	pages := []Page{{Size: p.Segment}}
 	if d.heap.cfg.PageSize > 0 {
-		pages = p.Missing() / d.heap.cfg.PageSize
+		pages, _ = Fill(p.Spans(rng), nil, d.heap.cfg.PageSize)
 	}
-	handles := make([]metal.Handle, pages)
-	for i := range handles {
-		handles[i] = 1
+	for i := range pages {
+		d.handle++
+		pages[i].Handle = d.handle
 	}
-	return p.Commit(rng, handles)
+	return p.Commit(rng, pages)
 }
 
 func (d *fakeDevice) reserve(size int64) metal.Range {

@@ -19,7 +19,6 @@ func (h *Heap) PlanRoom(size, requested, roomBytes int64) *Plan {
 		p.Reserve = h.chunkSize(h.zones[p.zone], total)
 	}
 	p.missing = roundUp(size, h.cfg.PageSize)
-	p.Moves = h.TakeFree(p.missing)
 	return p
 }
 
@@ -71,7 +70,6 @@ func (h *Heap) PlanGrow(b *Block, gen uint64, size, requested int64) *Plan {
 	if !fits {
 		return nil
 	}
-	p.Moves = h.TakeFree(p.missing)
 	return p
 }
 
@@ -92,14 +90,13 @@ func (h *Heap) zoneIndex(z *zone) int {
 // dissolve makes room free space again: what lies on the block's last page is
 // free, the rest a hole. It returns the first of the two.
 func (h *Heap) dissolve(b *Block) *Block {
-	s := b.seg
 	b.state = promised
-	edge := roundUp(b.off, s.pageSize)
-	if b.off == edge {
+	p := b.seg.pageAt(b.off)
+	if p == nil {
 		return h.mergeHole(b)
 	}
-	if edge < b.end() {
-		h.mergeHole(h.cut(b, edge-b.off))
+	if p.end() < b.end() {
+		h.mergeHole(h.cut(b, p.end()-b.off))
 	}
 	return h.merge(b)
 }
@@ -156,8 +153,8 @@ func (h *Heap) extend(p *Plan, c *Block) *Block {
 	b.size += c.size
 	h.unlink(c)
 	b.locate()
-	if i := s.pageIndex(joint); joint != i<<s.shift && b.off <= i<<s.shift && b.end() >= i<<s.shift+s.pageSize {
-		s.pages[i].cache, s.pages[i].slack = s.pageSize, 0 // b's alone from now on
+	if p := s.pageAt(joint - 1); joint != p.end() && p.within(b) {
+		p.cache, p.slack = p.size, 0 // b's alone from now on
 	}
 	h.Resize(b, p.requested)
 	return b

@@ -31,17 +31,18 @@ type Heap struct {
 	quick *quickStacks
 	last  *Block // freed last
 
-	cfg    Config      // never changes
-	births uint64      // the highest generation of a struct when it left its place
-	passed uint64      // frees up to this one lie behind the stream's own queue
-	zones  [2]*zone    // small, large
-	spares list        // Block structs to use again
-	pages  []pageGroup // what freePages lists, used again
-	queues []*queueWaits
+	cfg      Config     // never changes
+	births   uint64     // the highest generation of a struct when it left its place
+	passed   uint64     // frees up to this one lie behind the stream's own queue
+	zones    [2]*zone   // small, large
+	spares   list       // Block structs to use again
+	pages    []freePage // what freePages lists, used again
+	instants []instant  // in order
+	queues   []*queueWaits
 
 	dropping int // pending blocks that are to be given back once settled
 
-	_ [56]byte // to whole cache lines, so that Go's heap aligns it to one
+	_ [32]byte // to whole cache lines, so that Go's heap aligns it to one
 }
 
 const group = 8
@@ -233,9 +234,7 @@ func (h *Heap) flush() bool {
 
 // touch notes on b's pages when b was freed.
 func (s *segment) touch(b *Block) {
-	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last; i++ {
-		s.pages[i].stamp = max(s.pages[i].stamp, b.stamp)
-	}
+	s.eachPage(b.off, b.end(), func(p *page) { p.stamp = max(p.stamp, b.stamp) })
 }
 
 // merge joins b, which is in no list, with free neighbours and puts the result

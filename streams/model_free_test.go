@@ -139,22 +139,20 @@ func (m *model) take(runs []PageRun) {
 		if m.pageSize == 0 {
 			m.ranges = append(m.ranges, r.Range)
 		}
-		step := m.pageSize
-		if step == 0 {
-			step = r.Size
-		}
-		if int64(len(r.Handles)) != r.Size/step {
-			m.t.Fatalf("run of %d bytes has %d handles", r.Size, len(r.Handles))
-		}
-		for off := int64(0); off < r.Size; off += step {
-			a := r.Range.Addr + uintptr(r.Offset+off)
-			if m.pages[a] == nil {
-				m.t.Fatalf("gave up page %#x, which has no memory", a)
+		off := r.Offset
+		for _, p := range r.Pages {
+			a := r.Range.Addr + uintptr(off)
+			if m.pages[a] == nil || m.pages[a].size != p.Size {
+				m.t.Fatalf("gave up page %#x of %d bytes, there is %+v", a, p.Size, m.pages[a])
 			}
-			if n := m.liveIn(a, step) + m.pendingIn(a, step); n != 0 {
+			if n := m.liveIn(a, p.Size) + m.pendingIn(a, p.Size); n != 0 {
 				m.t.Fatalf("gave up page %#x with %d bytes in use", a, n)
 			}
 			delete(m.pages, a)
+			off += p.Size
+		}
+		if off != r.Offset+r.Size {
+			m.t.Fatalf("run of %d bytes has pages of %d", r.Size, off-r.Offset)
 		}
 	}
 }

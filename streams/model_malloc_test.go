@@ -38,9 +38,7 @@ func (m *model) Malloc(t *rapid.T) {
 }
 
 func (m *model) plan(size, req int64) *Plan {
-	p := m.h.Plan(size, req)
-	m.take(p.Moves)
-	return p
+	return m.h.Plan(size, req)
 }
 
 // MallocRoom asks for a block that can grow.
@@ -51,7 +49,6 @@ func (m *model) MallocRoom(t *rapid.T) {
 	if p == nil {
 		t.Skip("no room on this device")
 	}
-	m.take(p.Moves)
 	m.plans = append(m.plans, p)
 	m.finish(len(m.plans) - 1)
 }
@@ -78,7 +75,6 @@ func (m *model) Grow(t *rapid.T) {
 	if p == nil {
 		t.Skip("no space behind")
 	}
-	m.take(p.Moves)
 	m.plans = append(m.plans, p)
 	if rapid.Bool().Draw(t, "at once") {
 		m.finish(len(m.plans) - 1)
@@ -134,37 +130,35 @@ func (m *model) finish(i int) {
 	if n := p.Reserve + p.Segment; n > 0 {
 		rng = m.addresses(n)
 	}
-	var handles []metal.Handle
-	var fresh []PageRun
+	spans := []PageRun{{Range: rng, Size: p.Segment}}
+	var pages []Page
 	if p.Segment > 0 {
-		m.nextH++
-		handles = append(handles, m.nextH)
-		fresh = []PageRun{{Range: rng, Size: p.Segment}}
-	} else if m.pageSize > 0 {
-		fresh = p.Spans(rng)
-		if SizeOf(fresh) != p.Missing() {
-			m.t.Fatalf("spans hold %d bytes, missing are %d", SizeOf(fresh), p.Missing())
+		pages = []Page{{Size: p.Segment}}
+	} else {
+		spans = p.Spans(rng)
+		if SizeOf(spans) != p.Missing() {
+			m.t.Fatalf("spans hold %d bytes, missing are %d", SizeOf(spans), p.Missing())
 		}
-		for range p.Missing() / m.pageSize {
-			m.nextH++
-			handles = append(handles, m.nextH)
+		for _, r := range spans {
+			for left := r.Size / m.pageSize; left > 0; {
+				n := rapid.Int64Range(1, left).Draw(m.t, "pages as one")
+				pages = append(pages, Page{Size: n * m.pageSize})
+				left -= n
+			}
 		}
 	}
+	for i := range pages {
+		m.nextH++
+		pages[i].Handle = m.nextH
+	}
 	size, req := p.size, p.requested
-	b := p.Commit(rng, handles)
+	b := p.Commit(rng, pages)
 	m.h.Pass(m.h.Clock())
 	grew := p.growGen
-	for _, r := range fresh {
-		step := m.pageSize
-		if step == 0 {
-			step = r.Size
-		}
-		for off := int64(0); off < r.Size; off += step {
-			a := r.Range.Addr + uintptr(r.Offset+off)
-			if m.pages[a] != nil {
-				m.t.Fatalf("page %#x mapped twice", a)
-			}
-			m.pages[a] = &modelPage{size: step}
+	for _, r := range spans {
+		for off := r.Offset; off < r.Offset+r.Size; pages = pages[1:] {
+			m.mapped(r.Range.Addr+uintptr(off), pages[0].Size)
+			off += pages[0].Size
 		}
 	}
 	if p.grow != nil {
@@ -172,6 +166,15 @@ func (m *model) finish(i int) {
 		return
 	}
 	m.handedOut(b, size, req)
+}
+
+func (m *model) mapped(addr uintptr, size int64) {
+	for a, p := range m.pages {
+		if a < addr+uintptr(size) && addr < a+uintptr(p.size) {
+			m.t.Fatalf("page %#x mapped over page %#x", addr, a)
+		}
+	}
+	m.pages[addr] = &modelPage{size: size}
 }
 
 // addresses gives an address range, one that was given back if there is any.

@@ -157,13 +157,13 @@ func (h *Heap) pageCacheForTest(a uintptr) int64 {
 			if a < s.rng.Addr || a >= s.rng.Addr+uintptr(s.rng.Size) {
 				continue
 			}
-			i := s.pageIndex(int64(a - s.rng.Addr))
+			p := s.pageAt(int64(a - s.rng.Addr))
 			for b := s.first; b != nil; b = b.next {
-				if b.state == live && b.off <= i<<s.shift && b.end() >= i<<s.shift+s.pageSize {
+				if b.state == live && p.within(b) {
 					return 0
 				}
 			}
-			return s.pages[i].cache
+			return p.cache
 		}
 	}
 	return -1

@@ -110,7 +110,6 @@ func (h *Heap) claim(p *Plan, w window) {
 		h.relist(rest)
 	}
 	n.state = promised
-	n.seg.pageAt(n.seg.pageIndex(n.end() - 1))
 	p.block, p.off, p.missing = n, w.off, w.missing
 }
 

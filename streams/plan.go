@@ -14,9 +14,6 @@ type Plan struct {
 	Reserve int64
 	// Segment is the size of the whole segment to take, bytes; 0 on paged devices.
 	Segment int64
-	// Moves are the heap's own free pages, already taken out of it, that fill a
-	// part of what is missing. Their bytes are no longer in the heap's figures.
-	Moves []PageRun
 
 	heap      *Heap
 	size      int64
@@ -35,18 +32,17 @@ type Plan struct {
 // gives whole segments it is the segment's size.
 func (p *Plan) Missing() int64 { return p.missing }
 
-// Fresh reports whether all the block's memory will be new from the device.
+// Fresh reports whether the block's place has no memory at all yet.
 func (p *Plan) Fresh() bool {
 	if p.Segment > 0 {
 		return true
 	}
 	page := p.heap.cfg.PageSize
 	under := roundUp(p.off+p.size, page) - p.off&^(page-1)
-	return p.grow == nil && p.missing == under && len(p.Moves) == 0
+	return p.grow == nil && p.missing == under
 }
 
-// Plan claims a place for a block that Malloc has missed. The heap's own free
-// pages go there first, least recently freed first.
+// Plan claims a place for a block that Malloc has missed.
 func (h *Heap) Plan(size, requested int64) *Plan {
 	h.flush()
 	p := &Plan{heap: h, size: size, requested: requested, zone: h.zoneOf(size)}
@@ -65,7 +61,6 @@ func (h *Heap) Plan(size, requested int64) *Plan {
 		p.Reserve = h.chunkSize(z, size)
 		p.missing = roundUp(size, h.cfg.PageSize)
 	}
-	p.Moves = h.TakeFree(p.missing)
 	return p
 }
 
@@ -115,8 +110,8 @@ func (h *Heap) segmentSize(size int64) int64 {
 }
 
 // Spans gives the address ranges to map, as offsets into the segment, in the
-// order in which Commit expects the handles. rng is the new segment's range
-// when the plan asked for one.
+// order in which Commit expects the pages. rng is the new segment's range when
+// the plan asked for one.
 func (p *Plan) Spans(rng metal.Range) []PageRun {
 	if p.Segment != 0 {
 		return nil
@@ -128,10 +123,10 @@ func (p *Plan) Spans(rng metal.Range) []PageRun {
 	s := p.block.seg
 	var runs []PageRun
 	for i, last := s.pageIndex(p.block.off), s.pageIndex(p.off+p.size-1); i <= last; i++ {
-		if s.pageAt(i).handle != 0 {
+		off := i << s.shift
+		if s.pageAt(off) != nil {
 			continue
 		}
-		off := i << s.shift
 		if n := len(runs); n > 0 && runs[n-1].Offset+runs[n-1].Size == off {
 			runs[n-1].Size += page
 			continue
@@ -142,13 +137,14 @@ func (p *Plan) Spans(rng metal.Range) []PageRun {
 }
 
 // Enter makes the pages that the device has mapped the heap's, and keeps the
-// place claimed. On a paged device handles holds one handle a page, in the order
-// of Spans; otherwise rng is the whole segment and handles its one handle.
-func (p *Plan) Enter(rng metal.Range, handles []metal.Handle) {
+// place claimed. On a paged device they fill the Spans one after the other, no page
+// reaching from one span into the next; otherwise rng is the whole segment, pages
+// the one that it is.
+func (p *Plan) Enter(rng metal.Range, pages []Page) {
 	if p.block == nil {
 		p.claimNew(rng)
 	}
-	p.block = p.heap.enterPages(p, handles)
+	p.block = p.heap.enterPages(p, pages)
 }
 
 // Place is an entered plan's memory, which nobody has yet.
@@ -166,8 +162,8 @@ func (p *Plan) HandOut() *Block {
 }
 
 // Commit is Enter and HandOut.
-func (p *Plan) Commit(rng metal.Range, handles []metal.Handle) *Block {
-	p.Enter(rng, handles)
+func (p *Plan) Commit(rng metal.Range, pages []Page) *Block {
+	p.Enter(rng, pages)
 	return p.HandOut()
 }
 
@@ -191,22 +187,21 @@ func (p *Plan) claimNew(rng metal.Range) {
 
 // enterPages gives the claimed pages their memory and cuts the claim down to the
 // block proper.
-func (h *Heap) enterPages(p *Plan, handles []metal.Handle) *Block {
+func (h *Heap) enterPages(p *Plan, pages []Page) *Block {
 	b := p.block
 	s := b.seg
 	end := p.off + p.size
-	for i, last := s.pageIndex(b.off), s.pageIndex(end-1); i <= last; i++ {
-		pg := s.pageAt(i)
-		if pg.handle != 0 {
+	for off := s.pageIndex(b.off) << s.shift; off < end; {
+		if pg := s.pageAt(off); pg != nil {
+			off = pg.end()
 			continue
 		}
-		pg.handle, handles = handles[0], handles[1:]
-		s.mapped++
-		start := i << s.shift
-		alone := p.off <= start && start+s.pageSize <= end
-		pg.cache, pg.fresh = s.pageSize, !alone
-		pg.slack, pg.pending, pg.stamp = 0, 0, 0
-		h.fig.Cache += s.pageSize
+		pg := &page{off: off, size: pages[0].Size, cache: pages[0].Size, handle: pages[0].Handle}
+		pg.fresh = pg.off < p.off || pg.end() > end
+		pages = pages[1:]
+		s.setPage(pg)
+		h.fig.Cache += pg.size
+		off = pg.end()
 	}
 	if b.off < p.off {
 		r := h.cut(b, p.off-b.off)
@@ -251,9 +246,9 @@ func (p *Plan) Abort() {
 // are of that kind.
 func (s *segment) mappedRun(b *Block) (mapped bool, n int64) {
 	i := s.pageIndex(b.off)
-	mapped = s.pages[i].handle != 0
+	mapped = s.pageAt(b.off) != nil
 	last := s.pageIndex(b.end() - 1)
-	for i < last && (s.pages[i+1].handle != 0) == mapped {
+	for i < last && (s.pageAt((i+1)<<s.shift) != nil) == mapped {
 		i++
 	}
 	if i == last {

@@ -8,26 +8,31 @@ type segment struct {
 	zone     *zone
 	pageSize int64
 	shift    uint    // log2 of pageSize; 63 when the segment is a single page
-	pages    []*page // blocks point to them too: a page stays where it is
+	pages    []*page // by their place in units of pageSize; nil: no memory there
 	first    *Block
-	mapped   int // pages with memory
+	mapped   int // pages, each counted once
 }
 
-// page is what a device maps. Its free bytes are cache or slack, what is left of
-// it is live. That is counted only while the page is shared: one that a block
-// covers alone keeps the values of a free page (all of it cache), so that large
-// blocks cost the same as small ones.
+// page is what a device maps as one piece, with one handle: pageSize or a multiple
+// of it. A larger one is in the table several times, side by side. Its free bytes
+// are cache or slack, what is left of it is live. That is counted only while the
+// page is shared: one that a block covers alone keeps the values of a free page
+// (all of it cache), so that large blocks cost the same as small ones.
 type page struct {
-	size    int64
-	cache   int64        // free bytes counted as cache
-	pending int64        // of cache, bytes of pending blocks
-	slack   int64        // the other free bytes
-	handle  metal.Handle // 0: no memory here
-	stamp   uint64       // heap clock of the last free that touched it
-	fresh   bool         // nothing on it was handed out yet: all cache; what the first block leaves is slack
+	off, size int64
+	cache     int64 // free bytes counted as cache
+	pending   int64 // of cache, bytes of pending blocks
+	slack     int64 // the other free bytes
+	handle    metal.Handle
+	stamp     uint64 // heap clock of the last free that touched it
+	fresh     bool   // nothing on it was handed out yet: all cache; what the first block leaves is slack
 }
 
 func (p *page) live() int64 { return p.size - p.cache - p.slack }
+func (p *page) end() int64  { return p.off + p.size }
+
+// within reports whether the page lies in the block, all of it.
+func (p *page) within(b *Block) bool { return b.off <= p.off && p.end() <= b.end() }
 
 // lies says how a block lies on its pages.
 type lies uint8
@@ -38,37 +43,68 @@ const (
 	across             // shares its first or its last page, or both, and has others
 )
 
-// pageAt gives the page with that index, growing the table: a segment may be
-// reserved far larger than it will ever be mapped.
-func (s *segment) pageAt(i int64) *page {
-	if n := i + 1 - int64(len(s.pages)); n > 0 {
-		added := make([]page, n)
-		for j := range added {
-			added[j].size = s.pageSize
-			s.pages = append(s.pages, &added[j])
-		}
+func (s *segment) pageIndex(off int64) int64 { return off >> s.shift }
+
+// pageAt gives the page that has the byte at off, or nil. The table ends where
+// memory ends: a segment may be reserved far larger than it will ever be mapped.
+func (s *segment) pageAt(off int64) *page {
+	if i := s.pageIndex(off); i < int64(len(s.pages)) {
+		return s.pages[i]
 	}
-	return s.pages[i]
+	return nil
 }
 
-func (s *segment) pageIndex(off int64) int64 { return off >> s.shift }
+// setPage enters a page in the table.
+func (s *segment) setPage(p *page) {
+	first, end := s.pageIndex(p.off), s.pageIndex(p.end()-1)+1
+	if n := end - int64(len(s.pages)); n > 0 {
+		s.pages = append(s.pages, make([]*page, n)...)
+	}
+	for i := first; i < end; i++ {
+		s.pages[i] = p
+	}
+	s.mapped++
+}
+
+// dropPage takes it out.
+func (s *segment) dropPage(p *page) {
+	clear(s.pages[s.pageIndex(p.off) : s.pageIndex(p.end()-1)+1])
+	s.mapped--
+}
+
+// eachPage calls f for the pages that lie in [from, to), or partly so.
+func (s *segment) eachPage(from, to int64, f func(*page)) {
+	to = min(to, int64(len(s.pages))<<s.shift)
+	if s.shift == 63 {
+		to = s.pageSize
+	}
+	for from < to {
+		p := s.pages[s.pageIndex(from)]
+		if p == nil {
+			from = (s.pageIndex(from) + 1) << s.shift
+			continue
+		}
+		f(p)
+		from = p.end()
+	}
+}
 
 // cover gives the pages that b shares with others, nil where there is none, and
 // b's bytes in them; its other bytes lie on pages that it covers alone. A block
 // within one page has a head at most.
 func (s *segment) cover(b *Block) (head, tail *page, headBytes, tailBytes int64) {
-	first, last := s.pageIndex(b.off), s.pageIndex(b.end()-1)
-	if first == last {
-		if b.size == s.pageSize {
+	first := s.pages[s.pageIndex(b.off)]
+	if b.end() <= first.end() {
+		if b.size == first.size {
 			return nil, nil, 0, 0
 		}
-		return s.pages[first], nil, b.size, 0
+		return first, nil, b.size, 0
 	}
-	if n := (first+1)<<s.shift - b.off; n != s.pageSize {
-		head, headBytes = s.pages[first], n
+	if b.off != first.off {
+		head, headBytes = first, first.end()-b.off
 	}
-	if n := b.end() - last<<s.shift; n != s.pageSize {
-		tail, tailBytes = s.pages[last], n
+	if last := s.pages[s.pageIndex(b.end()-1)]; b.end() != last.end() {
+		tail, tailBytes = last, b.end()-last.off
 	}
 	return head, tail, headBytes, tailBytes
 }

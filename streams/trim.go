@@ -8,13 +8,19 @@ import (
 	"github.com/metalloc/metalloc/metal"
 )
 
-// PageRun is neighbouring pages of one segment, with their handles where they
-// have memory. On a device that gives whole segments it is one segment.
+// Page is memory that is mapped, and moves, as one piece.
+type Page struct {
+	Handle metal.Handle
+	Size   int64 // bytes
+}
+
+// PageRun is neighbouring pages of one segment, where they have memory. On a
+// device that gives whole segments it is one segment.
 type PageRun struct {
-	Range   metal.Range
-	Offset  int64
-	Size    int64
-	Handles []metal.Handle
+	Range  metal.Range
+	Offset int64
+	Size   int64
+	Pages  []Page
 }
 
 // SizeOf sums the runs' bytes.
@@ -25,24 +31,22 @@ func SizeOf(runs []PageRun) (n int64) {
 	return n
 }
 
-// pageGroup is neighbouring pages of one free block that were freed together.
-type pageGroup struct {
-	block    *Block
-	index, n int64
-	stamp    uint64
+// freePage is a page that lies in a free block, all of it.
+type freePage struct {
+	block *Block
+	page  *page
 }
 
 // TakeFree takes free pages out of the heap, least recently freed first, until
-// they hold at least n bytes or none is left. Their bytes leave the figures; the
-// caller unmaps them and gives them back or uses them elsewhere. A page is not
-// free while a pending block or a claim lies on it, nor before Pass has said
-// that the stream's own queue is past its last free.
+// they hold at least n bytes or none is left; no more of them than that takes.
+// Their bytes leave the figures; the caller unmaps them and gives them back or
+// uses them elsewhere. A page is not free while a pending block or a claim lies on
+// it, nor before Pass has said that the stream's own queue is past its last free.
 func (h *Heap) TakeFree(n int64) []PageRun {
 	if n <= 0 {
 		return nil
 	}
-	h.flush()
-	return h.takePages(oldest(h.freePages(h.passed), n))
+	return h.TakeOffered(Choose(h.Offers(nil), []int64{n}))
 }
 
 // TakeOlder takes all free pages that were last freed at that clock or before.
@@ -51,28 +55,10 @@ func (h *Heap) TakeOlder(clock uint64) []PageRun {
 	return h.takePages(h.freePages(min(clock, h.passed)))
 }
 
-// oldest cuts the list down to the least recently freed pages that hold n bytes.
-func oldest(pages []pageGroup, n int64) []pageGroup {
-	slices.SortFunc(pages, func(a, b pageGroup) int { return cmp.Compare(a.stamp, b.stamp) })
-	for i := range pages {
-		f := &pages[i]
-		size := f.block.seg.pageSize
-		if n <= f.n*size {
-			f.n = (n + size - 1) / size
-			return pages[:i+1]
-		}
-		n -= f.n * size
-	}
-	return pages
-}
-
 // takePages takes these pages, all of them free, out of the heap.
-func (h *Heap) takePages(pages []pageGroup) (runs []PageRun) {
-	slices.SortFunc(pages, func(a, b pageGroup) int {
-		if a.block != b.block {
-			return cmp.Or(cmp.Compare(a.block.seg.rng.Addr, b.block.seg.rng.Addr), cmp.Compare(a.block.off, b.block.off))
-		}
-		return cmp.Compare(a.index, b.index)
+func (h *Heap) takePages(pages []freePage) (runs []PageRun) {
+	slices.SortFunc(pages, func(a, b freePage) int {
+		return cmp.Or(cmp.Compare(a.block.seg.rng.Addr, b.block.seg.rng.Addr), cmp.Compare(a.page.off, b.page.off))
 	})
 	for i := 0; i < len(pages); {
 		j := i + 1
@@ -87,7 +73,7 @@ func (h *Heap) takePages(pages []pageGroup) (runs []PageRun) {
 
 // freePages lists the pages that lie within free blocks, last freed at that
 // clock or before. The list is valid until the next call.
-func (h *Heap) freePages(clock uint64) []pageGroup {
+func (h *Heap) freePages(clock uint64) []freePage {
 	pages := h.pages[:0]
 	from := 0
 	if h.cfg.PageSize > 0 {
@@ -99,7 +85,7 @@ func (h *Heap) freePages(clock uint64) []pageGroup {
 		}
 		for c := z.set.next(from); c >= 0; c = z.set.next(c + 1) {
 			for b := z.bins[c].head; b != nil; b = b.listNext {
-				pages = b.appendPages(pages, 0, math.MaxInt64, clock)
+				pages = b.appendPages(pages, b.off, b.end(), clock)
 			}
 		}
 	}
@@ -109,32 +95,17 @@ func (h *Heap) freePages(clock uint64) []pageGroup {
 
 // appendPages adds the whole pages of the free block b that overlap [from, to)
 // and were last freed at that clock or before.
-func (b *Block) appendPages(pages []pageGroup, from, to int64, clock uint64) []pageGroup {
-	s := b.seg
-	first, last := s.pageIndex(max(b.off, from)), s.pageIndex(min(b.end(), to)-1)
-	if first<<s.shift < b.off {
-		first++
-	}
-	if last<<s.shift+s.pageSize > b.end() {
-		last--
-	}
-	var f *pageGroup
-	for i := first; i <= last; i++ {
-		switch stamp := s.pages[i].stamp; {
-		case stamp > clock:
-			f = nil
-		case f != nil && f.stamp == stamp:
-			f.n++
-		default:
-			pages = append(pages, pageGroup{b, i, 1, stamp})
-			f = &pages[len(pages)-1]
+func (b *Block) appendPages(pages []freePage, from, to int64, clock uint64) []freePage {
+	b.seg.eachPage(from, to, func(p *page) {
+		if p.stamp <= clock && p.within(b) {
+			pages = append(pages, freePage{b, p})
 		}
-	}
+	})
 	return pages
 }
 
 // carve turns pages of one free block, in address order, into holes.
-func (h *Heap) carve(runs []PageRun, pages []pageGroup) []PageRun {
+func (h *Heap) carve(runs []PageRun, pages []freePage) []PageRun {
 	b := pages[0].block
 	s := b.seg
 	s.zone.removeFree(b)
@@ -142,12 +113,13 @@ func (h *Heap) carve(runs []PageRun, pages []pageGroup) []PageRun {
 		return append(runs, h.dropSegment(s))
 	}
 	b.state = promised
-	for i := 0; i < len(pages); {
-		first, next := pages[i].index, pages[i].index
-		for ; i < len(pages) && pages[i].index == next; i++ {
-			next += pages[i].n
+	for len(pages) > 0 {
+		n := 1
+		for n < len(pages) && pages[n].page.off == pages[n-1].page.end() {
+			n++
 		}
-		run := s.take(first, next)
+		run := s.take(pages[:n])
+		pages = pages[n:]
 		h.fig.Cache -= run.Size
 		runs = append(runs, run)
 		if b.off < run.Offset {
@@ -168,22 +140,21 @@ func (h *Heap) carve(runs []PageRun, pages []pageGroup) []PageRun {
 	return runs
 }
 
-// take takes the memory of the pages [first, end).
-func (s *segment) take(first, end int64) PageRun {
-	run := PageRun{Range: s.rng, Offset: first << s.shift, Size: (end - first) << s.shift}
-	run.Handles = make([]metal.Handle, 0, end-first)
-	for i := first; i < end; i++ {
-		run.Handles = append(run.Handles, s.pages[i].handle)
-		s.pages[i].handle = 0
+// take takes the memory of pages side by side.
+func (s *segment) take(pages []freePage) PageRun {
+	run := PageRun{Range: s.rng, Offset: pages[0].page.off, Pages: make([]Page, 0, len(pages))}
+	for _, f := range pages {
+		run.Pages = append(run.Pages, Page{f.page.handle, f.page.size})
+		run.Size += f.page.size
+		s.dropPage(f.page)
 	}
-	s.mapped -= len(run.Handles)
 	return run
 }
 
 // dropSegment removes a whole segment whose only block, in no list, is free.
 func (h *Heap) dropSegment(s *segment) PageRun {
 	h.fig.Cache -= s.pageSize
-	run := PageRun{Range: s.rng, Size: s.pageSize, Handles: []metal.Handle{s.pages[0].handle}}
+	run := PageRun{Range: s.rng, Size: s.pageSize, Pages: []Page{{s.pages[0].handle, s.pageSize}}}
 	z := s.zone
 	z.segs = slices.DeleteFunc(z.segs, func(t *segment) bool { return t == s })
 	h.unlink(s.first)
@@ -196,25 +167,22 @@ func (h *Heap) dropSegment(s *segment) PageRun {
 func (h *Heap) ReduceCache(n int64) []PageRun {
 	last := h.last
 	var s *segment
-	var first, end int64
+	var from, to int64
 	if last != nil && (last.state == quick || last.state == pending) { // most often the cause
-		s, first, end = last.seg, last.seg.pageIndex(last.off), last.seg.pageIndex(last.end()-1)
+		s, from, to = last.seg, last.off, last.end()
 	}
 	before := h.fig.Cache
 	runs := h.TakeFree(n)
 	left := n - (before - h.fig.Cache)
 	if s != nil && left > 0 {
-		left -= h.slackPage(s.pages[first], left)
-		left -= h.slackPage(s.pages[end], left)
+		s.eachPage(from, to, func(p *page) { left -= h.slackPage(p, left) })
 	}
 	for _, z := range h.zones {
 		if z == nil || left <= 0 {
 			continue
 		}
 		for _, s := range z.segs {
-			for i := 0; i < len(s.pages) && left > 0; i++ {
-				left -= h.slackPage(s.pages[i], left)
-			}
+			s.eachPage(0, math.MaxInt64, func(p *page) { left -= h.slackPage(p, left) })
 		}
 	}
 	return runs
@@ -223,7 +191,7 @@ func (h *Heap) ReduceCache(n int64) []PageRun {
 // slackPage counts up to n of the page's cached bytes as slack, if a live block
 // holds the page.
 func (h *Heap) slackPage(p *page, n int64) int64 {
-	if p.handle == 0 || p.live() == 0 {
+	if p.live() == 0 {
 		return 0
 	}
 	d := min(n, p.cache-p.pending)

@@ -133,6 +133,7 @@ type Change struct {
 	Grew           bool  // a buffer grew: that can be a peak too
 	FromPool       int64 // bytes of pages that pass from the pool to the row
 	Coming         int64 // bytes of pages that are now on their way to the row
+	For            *Row  // or, if not nil, to this one
 }
 
 // Settle books what an operation did to a stream's heap, f being the heap's
@@ -152,7 +153,11 @@ func (l *Ledger) Settle(r *Row, f *streams.Figures, c Change) (excess int64) {
 	if c.FromPool != 0 || c.Coming != 0 {
 		l.pool.transit -= c.FromPool
 		l.pool.coming += c.Coming
-		r.coming += c.Coming
+		if c.For != nil {
+			c.For.coming += c.Coming
+		} else {
+			r.coming += c.Coming
+		}
 	}
 	r.misses += c.Misses
 	if c.Mallocs > 0 { // a grow, or a malloc that nobody waited for, is no hit

@@ -224,6 +224,15 @@ func (l *Ledger) reservedOf(r *Row) (n int64) {
 	return n + r.growing + r.coming
 }
 
+// CachedElsewhere tells how much others than the row have cached.
+func (l *Ledger) CachedElsewhere(r *Row) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.freeze()
+	defer l.thaw()
+	return l.totals().Cache - l.pool.transit - r.cacheNow()
+}
+
 // Cached tells what each of the rows has cached, all at one instant.
 func (l *Ledger) Cached(rows []*Row) []int64 {
 	cached := make([]int64, len(rows))

@@ -1,0 +1,173 @@
+package streams
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/metalloc/metalloc/metal"
+)
+
+// Offer is a free page that a heap can give up now.
+type Offer struct {
+	Handle metal.Handle
+	Size   int64 // bytes
+	Since  int64 // when it was last freed, at the latest: a time that Note was told
+	From   int   // for whoever collects offers of several heaps
+}
+
+// instant is a time, and what the heap's clock showed then.
+type instant struct {
+	time  int64
+	clock uint64
+}
+
+// maxInstants bounds how many the heap remembers; then every second one goes.
+const maxInstants = 64
+
+// Note tells the heap the time, on whatever scale: ages of free pages are known as
+// exactly as it was told the time since. Times must not run backwards.
+func (h *Heap) Note(now int64) {
+	n := len(h.instants)
+	if n > 0 && h.instants[n-1].clock == h.clock {
+		return // nothing was freed since
+	}
+	if n == maxInstants {
+		for i := range n / 2 {
+			h.instants[i] = h.instants[2*i+1] // the later one: a page is not older than it says
+		}
+		h.instants = h.instants[:n/2]
+	}
+	h.instants = append(h.instants, instant{now, h.clock})
+}
+
+// since gives the first time noted after the free with that stamp.
+func (h *Heap) since(stamp uint64) int64 {
+	i, _ := slices.BinarySearchFunc(h.instants, stamp, func(n instant, stamp uint64) int { return cmp.Compare(n.clock, stamp) })
+	if i == len(h.instants) { // never noted: the youngest
+		return int64(^uint64(0) >> 1)
+	}
+	return h.instants[i].time
+}
+
+// Offers adds the pages to the list that the heap could give up now.
+func (h *Heap) Offers(list []Offer) []Offer {
+	h.flush()
+	for _, f := range h.freePages(h.passed) {
+		list = append(list, Offer{Handle: f.page.handle, Size: f.page.size, Since: h.since(f.page.stamp)})
+	}
+	return list
+}
+
+// TakeOffered takes those of the offered pages out of the heap that are its own
+// and free still.
+func (h *Heap) TakeOffered(offers []Offer) []PageRun {
+	if len(offers) == 0 {
+		return nil
+	}
+	handles := make([]metal.Handle, len(offers))
+	for i, o := range offers {
+		handles[i] = o.Handle
+	}
+	slices.Sort(handles)
+	h.flush()
+	return h.takePages(slices.DeleteFunc(h.freePages(h.passed), func(f freePage) bool {
+		_, found := slices.BinarySearch(handles, f.page.handle)
+		return !found
+	}))
+}
+
+// Choose picks, from pages on offer, those that fill gaps of these sizes: the
+// oldest first, each where it fits best; and for what is left the smallest that
+// does, which has to be broken up. It sorts the offers and takes from their front.
+func Choose(offers []Offer, gaps []int64) []Offer {
+	slices.SortStableFunc(offers, func(a, b Offer) int { return cmp.Compare(a.Since, b.Since) })
+	gaps = slices.Clone(gaps)
+	n := 0
+	var left int64
+	for _, g := range gaps {
+		left += g
+	}
+	for i, o := range offers {
+		if left == 0 {
+			return offers[:n]
+		}
+		if g := bestGap(gaps, o.Size); g >= 0 {
+			gaps[g] -= o.Size
+			left -= o.Size
+			offers[i], offers[n] = offers[n], offers[i]
+			n++
+		}
+	}
+	for left > 0 && n < len(offers) {
+		i := n + tooLarge(offers[n:], left)
+		left -= offers[i].Size
+		offers[i], offers[n] = offers[n], offers[i]
+		n++
+	}
+	return offers[:n]
+}
+
+// bestGap finds the smallest gap that the page fits into, or -1.
+func bestGap(gaps []int64, size int64) int {
+	best := -1
+	for i, g := range gaps {
+		if g >= size && (best < 0 || g < gaps[best]) {
+			best = i
+		}
+	}
+	return best
+}
+
+// tooLarge finds the smallest offer of at least n bytes, or else the largest.
+func tooLarge(offers []Offer, n int64) int {
+	best := 0
+	for i, o := range offers {
+		b := offers[best].Size
+		if o.Size >= n && (b < n || o.Size < b) || o.Size < n && b < n && o.Size > b {
+			best = i
+		}
+	}
+	return best
+}
+
+// Fill lays pages into the runs, each whole, the largest first. A page without a
+// handle is to be created: at most most bytes, 0 for no bound. What fits nowhere
+// is left over.
+func Fill(runs []PageRun, pages []Page, most int64) (filled, left []Page) {
+	left = slices.Clone(pages)
+	slices.SortStableFunc(left, func(a, b Page) int { return cmp.Compare(b.Size, a.Size) })
+	for _, r := range runs {
+		for n := r.Size; n > 0; n -= filled[len(filled)-1].Size {
+			if i := slices.IndexFunc(left, func(p Page) bool { return p.Size <= n }); i >= 0 {
+				filled = append(filled, left[i])
+				left = slices.Delete(left, i, i+1)
+				continue
+			}
+			p := Page{Size: n}
+			if most > 0 {
+				p.Size = min(n, most)
+			}
+			filled = append(filled, p)
+		}
+	}
+	return filled, left
+}
+
+// Gaps gives the sizes of what is left of the runs when the pages are laid into
+// them. What fits nowhere counts too: as much will be created in its place.
+func Gaps(runs []PageRun, pages []Page) (gaps []int64) {
+	filled, left := Fill(runs, pages, 0)
+	var more int64
+	for _, p := range left {
+		more += p.Size
+	}
+	for _, p := range filled {
+		if p.Handle == 0 && p.Size > more {
+			gaps = append(gaps, p.Size-more)
+			more = 0
+		} else if p.Handle == 0 {
+			more -= p.Size
+		}
+	}
+	return gaps
+}
