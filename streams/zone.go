@@ -15,30 +15,36 @@ type zone struct {
 // maxScan bounds the search within one bin, whose blocks differ by 1/32 at most.
 const maxScan = 32
 
-// fit finds the smallest free block of at least size bytes, or nil. Among many
-// blocks of one class it looks at the first maxScan only.
+// fit finds a free block of at least size bytes, or nil: of the smallest class that
+// has one, of exactly that size or else the one with the lowest address, which keeps
+// the far end of a segment free for what is larger. Among many blocks of one class
+// it looks at the first maxScan only.
 func (z *zone) fit(size int64) *Block {
 	c := classOf(size)
 	for c = z.set.next(c); c >= 0; c = z.set.next(c + 1) {
-		if b := smallestFit(z.bins[c].head, size); b != nil {
+		if b := lowestFit(z.bins[c].head, size); b != nil {
 			return b
 		}
 	}
 	return nil
 }
 
-func smallestFit(b *Block, size int64) *Block {
+func lowestFit(b *Block, size int64) *Block {
 	var best *Block
 	for i := 0; b != nil && (i < maxScan || best == nil); i++ {
-		if b.size >= size && (best == nil || b.size < best.size) {
-			if best = b; b.size == size {
-				break
-			}
+		if b.size == size {
+			return b
+		}
+		if b.size > size && (best == nil || b.before(best)) {
+			best = b
 		}
 		b = b.listNext
 	}
 	return best
 }
+
+// before compares addresses.
+func (b *Block) before(o *Block) bool { return b.Addr() < o.Addr() }
 
 func (z *zone) addFree(b *Block) {
 	b.state = free
