@@ -78,6 +78,43 @@ int main() {
 			"\"cold_us\": %.2f, \"unmap_us\": %.2f, \"release_us\": %.2f}\n",
 			size, n, create.median(), map.median(), set.median(), all.median(), unmap.median(), release.median());
 	}
+	// One handle at two places: the old one is written by queued work while the new one is mapped, and goes only when that
+	// work is done. What was written through either is read through the new one.
+	{
+		const size_t size = 64 * MiB;
+		CUmemGenericAllocationHandle h;
+		CHECK(cuMemCreate(&h, size, &prop, 0));
+		CUdeviceptr a = base, b = base + 1024 * MiB;
+		CHECK(cuMemMap(a, size, 0, h, 0));
+		CHECK(cuMemSetAccess(a, size, &access, 1));
+		CUstream stream;
+		CHECK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+		CUevent done;
+		CHECK(cuEventCreate(&done, CU_EVENT_DISABLE_TIMING));
+		Timer alias, part;
+		size_t wrong = 0, waited = 0;
+		std::vector<unsigned> host(size / 4);
+		for (unsigned round = 0; round < 50; round++) {
+			for (unsigned i = 0; i <= 400; i++) CHECK(cuMemsetD32Async(a, round * 1000 + i, size / 4, stream));
+			CHECK(cuEventRecord(done, stream));
+			alias.time([&] {
+				CHECK(cuMemMap(b, size, 0, h, 0));
+				CHECK(cuMemSetAccess(b, size, &access, 1));
+			});
+			waited += cuEventQuery(done) == CUDA_SUCCESS; // the calls waited for the work
+			CHECK(cuMemsetD32Async(b, ~round, size / 8, stream));
+			CHECK(cuEventSynchronize(done));
+			part.time([&] { CHECK(cuMemUnmap(a, size)); });
+			CHECK(cuMemcpyDtoHAsync(host.data(), b, size, stream));
+			CHECK(cuStreamSynchronize(stream));
+			for (size_t i = 0; i < host.size(); i++) wrong += host[i] != (i < host.size() / 2 ? ~round : round * 1000 + 400);
+			std::swap(a, b);
+		}
+		CHECK(cuMemUnmap(a, size));
+		CHECK(cuMemRelease(h));
+		std::printf("{\"alias\": %zu, \"map_us\": %.2f, \"unmap_us\": %.2f, \"rounds\": 50, \"waited\": %zu, \"wrong\": %zu}\n",
+			size, alias.median(), part.median(), waited, wrong);
+	}
 	// The plain calls beside them.
 	for (size_t mb : {1, 2, 8, 16, 32, 64, 256, 1024}) {
 		Timer alloc, release;
