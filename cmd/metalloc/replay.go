@@ -51,7 +51,7 @@ cudaMallocs of the mean segment, expandable segments as pieces of 20 MiB.
 cudaMallocAsync doesn't tell.
 
 --timeline writes CSV: time_ns (event, where the file has no times), requested,
-active, cache, slack, reserved; at most 2,000 rows, which have every peak. Figures
+active, cache, slack, reserved; fewer than 2,000 rows, which have every peak. Figures
 are then read after each event, so the times that are shown are no good.
 
 A SIZE is bytes: 12GiB (2^30), 1.5G (10^9), 4096.`,

@@ -121,7 +121,7 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 	}
 	result.fromRuntime(pl.runtime.Snapshot(), pl.names, wall.Nanoseconds())
 	if pl.sampler != nil {
-		pl.sampler.flush()
+		pl.sampler.flush(true)
 	}
 	result.DriverNS -= driverBefore
 	result.DriverOfSpan = share(result.DriverNS, result.SpanNS)

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -8,13 +9,14 @@ import (
 	"github.com/metalloc/metalloc/telemetry/torch"
 )
 
-// timelineSteps is in how many equal steps a timeline sums up a history: each has
-// two states at most.
-const timelineSteps = 1000
+// timelineSteps is in how many equal steps a timeline sums up a history. Each has
+// two states at most, or three where the next has none: fewer than 2,000 in all.
+const timelineSteps = 999
 
-// Timeline is memory over time. Of each of 1000 equal steps it has, each once and
-// in their order, the state in which most was reserved and the one in which most
-// was active, so that no peak is lost; of steps without an event, none.
+// Timeline is memory over time. Of each of 999 equal steps it has, each once and in
+// their order, the state in which most was reserved and the one in which most was
+// active, so that no peak is lost; before steps without an event, which have none,
+// and at the end, the last state too: it is what holds until then.
 type Timeline struct {
 	ByTime bool // At is in nanoseconds from the first event; else the file has no times, and At is an event
 	States []State
@@ -32,10 +34,11 @@ type sampler struct {
 	times []time.Duration // by event; nil: there are none
 	step  int64           // how long one is
 
-	mu                       sync.Mutex
-	into                     *Timeline
-	now                      int64 // the latest At
-	any                      bool  // the step has states
+	mu   sync.Mutex
+	into *Timeline
+	any  bool // the step has states
+	last State
+
 	mostReserved, mostActive State // of the step
 }
 
@@ -63,11 +66,10 @@ func (s *sampler) note(event int32, requested int64, total telemetry.Figures) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at = max(at, s.now)
-	if at/s.step != s.now/s.step {
-		s.flush()
+	at = max(at, s.last.At)
+	if steps := at/s.step - s.last.At/s.step; steps > 0 {
+		s.flush(steps > 1)
 	}
-	s.now = at
 	state := State{at, requested, total.Active, total.Cache, total.Slack, total.Reserved}
 	if !s.any || state.Reserved > s.mostReserved.Reserved {
 		s.mostReserved = state
@@ -75,21 +77,21 @@ func (s *sampler) note(event int32, requested int64, total telemetry.Figures) {
 	if !s.any || state.Active > s.mostActive.Active {
 		s.mostActive = state
 	}
-	s.any = true
+	s.any, s.last = true, state
 }
 
-// flush ends a step.
-func (s *sampler) flush() {
+// flush ends a step; lasts: its last state goes on for longer than that.
+func (s *sampler) flush(lasts bool) {
 	if !s.any {
 		return
 	}
-	first, second := s.mostReserved, s.mostActive
-	if second.At < first.At {
-		first, second = second, first
+	states := []State{s.mostReserved, s.mostActive}
+	if s.mostActive.At < s.mostReserved.At {
+		slices.Reverse(states)
 	}
-	s.into.States = append(s.into.States, first)
-	if second != first {
-		s.into.States = append(s.into.States, second)
+	if lasts {
+		states = append(states, s.last)
 	}
+	s.into.States = append(s.into.States, slices.Compact(states)...)
 	s.any = false
 }

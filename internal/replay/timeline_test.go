@@ -61,7 +61,7 @@ func TestTimelineKeepsPeaks(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, dev.Close())
 		require.Greater(t, len(line.States), timelineSteps/2)
-		require.LessOrEqual(t, len(line.States), 2*timelineSteps)
+		require.Less(t, len(line.States), 2000)
 		var last State
 		var active, reserved int64
 		for _, s := range line.States {
@@ -86,10 +86,12 @@ func TestTimelineHasBothPeaksOfAStep(t *testing.T) {
 	s.note(1, 2, figures(10, 5))
 	s.note(2, 3, figures(12, 0))
 	s.note(3, 4, figures(3, 0))
-	s.note(100, 5, figures(7, 0))
-	s.flush()
-	s.flush()
-	require.Equal(t, []State{{1, 2, 10, 5, 0, 15}, {2, 3, 12, 0, 0, 12}, {100, 5, 7, 0, 0, 7}}, line.States)
+	s.note(100, 5, figures(7, 0)) // steps without an event lie between
+	s.note(101, 6, figures(6, 0)) // of the same step, and the next one has an event
+	s.note(107, 7, figures(9, 1))
+	s.flush(true)
+	s.flush(true)
+	require.Equal(t, []State{{1, 2, 10, 5, 0, 15}, {2, 3, 12, 0, 0, 12}, {3, 4, 3, 0, 0, 3}, {100, 5, 7, 0, 0, 7}, {107, 7, 9, 1, 0, 10}}, line.States)
 }
 
 func TestSpan(t *testing.T) {
