@@ -27,15 +27,18 @@ type Series struct {
 
 // Where the plot lies in its picture.
 const (
-	width, height            = 760, 440
-	Left, Right, Top, Bottom = 70, 590, 50, 380
-	legendX, legendGap       = Right + 16, 22
+	width, height      = 760, 440
+	Left               = 70
+	Right              = 590
+	Top                = 50
+	Bottom             = 380
+	legendX, legendGap = Right + 16, 22
 )
 
 // SVG draws it.
 func (c Chart) SVG() []byte {
 	d := new(drawing)
-	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="13" fill="#222">
+	fmt.Fprintf(&d.Builder, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="13" fill="#222">
 <rect width="%[1]d" height="%[2]d" fill="#ffffff"/>
 `, width, height)
 	d.text((Left+Right)/2, 28, "middle", c.Title, ` font-size="16" font-weight="bold"`)
@@ -60,7 +63,7 @@ func (c Chart) SVG() []byte {
 		if s.Fill {
 			thick = 12
 		}
-		fmt.Fprintf(d, `<rect x="%d" y="%.1f" width="18" height="%g" fill="%s"/>`+"\n", legendX, at-4-thick/2, thick, s.colour())
+		fmt.Fprintf(&d.Builder, `<rect x="%d" y="%.1f" width="18" height="%g" fill="%s"/>`+"\n", legendX, at-4-thick/2, thick, s.colour())
 		d.text(legendX+26, at, "start", s.Name, "")
 	}
 	d.WriteString("</svg>\n")

@@ -86,11 +86,11 @@ func TestScale(t *testing.T) {
 }
 
 // Steps go first along, then up; of what falls on one column of pixels the
-// highest is seen.
+// highest is seen, and the last holds from there on.
 func TestOutline(t *testing.T) {
 	same := func(v float64) float64 { return v }
 	s := Series{Points: [][2]float64{{100, 5}, {110.1, 7}, {110.2, 9}, {110.9, 1}, {120, 9}, {130, 2}}}
-	require.Equal(t, fmt.Sprintf("M100 5.0H110V9.0H130V2.0H%d", Right), outline(s, same, same))
+	require.Equal(t, fmt.Sprintf("M100 5.0H110V9.0H111V1.0H120V9.0H130V2.0H%d", Right), outline(s, same, same))
 	require.Equal(t, fmt.Sprintf("M100 5.0H%d", Right), outline(Series{Points: s.Points[:1]}, same, same))
 }
 
