@@ -23,8 +23,8 @@ func render(r *replay.Result) []byte {
 	if r.Skipped > 0 {
 		fmt.Fprintf(&b, ", %s without a malloc in the file skipped", count(r.Skipped))
 	}
-	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free%s\n%s misses%s, device calls took %s%s\n%s\n",
-		duration(r.WallNS), r.NSPerOp, hits(r), count(r.Misses), misses(r), duration(r.DriverNS), calls(r.DeviceCalls), mode(r))
+	fmt.Fprintf(&b, "\n%s in all, %.0f ns a malloc or free%s\n%s misses%s, device calls took %s%s%s\n%s\n",
+		duration(r.WallNS), r.NSPerOp, hits(r), count(r.Misses), misses(r), duration(r.DriverNS), calls(r.DeviceCalls), span(r), mode(r))
 	b.WriteString(streamsTable(r))
 	fmt.Fprintf(&b, "\n\nAt the end: active %s + cache %s + slack %s = reserved %s\nBuffers never freed: %s; freed and still pending: %s\n\n",
 		people(r.ActiveEnd), people(r.CacheEnd), people(r.SlackEnd), people(r.ActiveEnd+r.CacheEnd+r.SlackEnd),
@@ -52,6 +52,14 @@ func misses(r *replay.Result) string {
 		return text + fmt.Sprintf(" and the modelled driver, which would be %.0f %% of both", 100*r.DriverShare)
 	}
 	return text + fmt.Sprintf(", %.0f %% in the driver", 100*r.DriverShare)
+}
+
+// span says how much of the program's own time the device calls would be.
+func span(r *replay.Result) string {
+	if r.SpanNS == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %.3f %% of the %s that the file spans", 100*r.DriverOfSpan, duration(r.SpanNS))
 }
 
 // mode says how it was played, where that isn't the plain way.
@@ -86,13 +94,22 @@ func streamsTable(r *replay.Result) string {
 
 // reservedTable compares what was taken from the device with what was asked for.
 func reservedTable(r *replay.Result) string {
-	t := newTable(table.Row{"allocator", "reserved peak", "÷ requested peak"})
+	t := newTable(table.Row{"allocator", "reserved peak", "÷ requested peak", "driver time, modelled"})
 	row := func(name string, p replay.Peaks) {
-		if p.RequestedPeak > 0 {
-			t.AppendRow(table.Row{name, people(p.ReservedPeak), fmt.Sprintf("%.3f", float64(p.ReservedPeak)/float64(p.RequestedPeak))})
+		if p.RequestedPeak == 0 {
+			return
 		}
+		driver := "" // not known
+		if p.DriverNS > 0 {
+			driver = duration(p.DriverNS)
+		}
+		t.AppendRow(table.Row{name, people(p.ReservedPeak), fmt.Sprintf("%.3f", float64(p.ReservedPeak)/float64(p.RequestedPeak)), driver})
 	}
-	row("metalloc", replay.Peaks{RequestedPeak: r.RequestedPeak, ReservedPeak: r.ReservedPeak})
+	own := replay.Peaks{RequestedPeak: r.RequestedPeak, ReservedPeak: r.ReservedPeak}
+	if r.Device == "sim" {
+		own.DriverNS = r.DriverNS
+	}
+	row("metalloc", own)
 	if p := r.PyTorch; p != nil {
 		row("PyTorch, default", p.Native)
 		row("PyTorch, expandable segments", p.Expandable)
@@ -118,8 +135,8 @@ func newTable(header table.Row) table.Writer {
 }
 
 func deviceName(r *replay.Result) string {
-	if r.PageSize == 0 {
-		return r.Device
+	if r.Segments {
+		return r.Device + " (whole segments)"
 	}
 	return fmt.Sprintf("%s (pages of %s)", r.Device, strings.Replace(humanize.IBytes(uint64(r.PageSize)), ".0", "", 1))
 }

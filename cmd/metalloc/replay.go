@@ -2,13 +2,9 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,8 +12,6 @@ import (
 	"github.com/metalloc/metalloc/allocator"
 	"github.com/metalloc/metalloc/internal/replay"
 	"github.com/metalloc/metalloc/metal"
-	"github.com/metalloc/metalloc/metal/host"
-	"github.com/metalloc/metalloc/metal/sim"
 	"github.com/metalloc/metalloc/telemetry/torch"
 )
 
@@ -26,6 +20,8 @@ type replayFlags struct {
 	json        bool
 	device      string
 	pageSize    size
+	handleSize  size
+	segments    bool
 	memory      size
 	memoryLimit size
 	cacheLimit  size
@@ -33,10 +29,11 @@ type replayFlags struct {
 	concurrent  bool
 	window      int
 	lag         time.Duration
+	timeline    string
 }
 
 func newReplay() *cobra.Command {
-	f := replayFlags{pageSize: size{positive: true}, memory: size{positive: true}}
+	f := replayFlags{pageSize: size{positive: true}, handleSize: size{positive: true}, memory: size{positive: true}}
 	cmd := &cobra.Command{
 		Use:   "replay FILE",
 		Short: "Play a recorded PyTorch memory history through metalloc",
@@ -44,11 +41,18 @@ func newReplay() *cobra.Command {
 torch.cuda.memory._dump_snapshot() wrote (plain or gzipped), through metalloc,
 and show what was requested, active, cached and reserved, per stream and in all.
 It is played twice, to tell mallocs that miss from those that the cache serves,
-but once with --concurrent or --lag. Device calls of sim take no time but what
-they are modelled to take, which is told apart.
+but once with --concurrent, --lag or --timeline. Device calls of sim take no time
+but what they are modelled to take, which is told apart.
 
 If peaks.jsonl beside FILE knows what PyTorch's own allocators kept for the same
-work, that is shown too.
+work, that is shown too. What their device calls would take is modelled from how
+many there were, at the same costs as sim's: the default allocator's as
+cudaMallocs of the mean segment, expandable segments as pieces of 20 MiB.
+cudaMallocAsync doesn't tell.
+
+--timeline writes CSV: time_ns (event, where the file has no times), requested,
+active, cache, slack, reserved; fewer than 2,000 rows, which have every peak. Figures
+are then read after each event, so the times that are shown are no good.
 
 A SIZE is bytes: 12GiB (2^30), 1.5G (10^9), 4096.`,
 		Example: `  metalloc replay tests/testdata/traces/serve-4streams.pickle.gz
@@ -61,12 +65,15 @@ A SIZE is bytes: 12GiB (2^30), 1.5G (10^9), 4096.`,
 	flags.StringVar(&f.device, "device", "host", "`KIND` of device: host, or sim, a simulated GPU")
 	flags.Var(&f.memory, "memory", "the device's memory (default: all the host has; sim 80GiB)")
 	flags.Var(&f.pageSize, "page-size", "what sim maps at a time, a power of two (default 2MiB)")
+	flags.Var(&f.handleSize, "handle-size", "the most that sim maps as one piece, whole pages (default 64MiB)")
+	flags.BoolVar(&f.segments, "segments", false, "the device maps no pages: it gives whole segments, as plain cudaMalloc and Metal do")
 	flags.Var(&f.memoryLimit, "memory-limit", "bounds what is reserved (default: 1.5 × the device's working set, at most 0.95 × its memory)")
 	flags.Var(&f.cacheLimit, "cache-limit", "bounds what is kept for reuse (default: the memory limit)")
 	flags.StringVar(&f.policy, "policy", "", "`POLICY` above the memory limit: guide goes on, refuse fails (default: refuse with --memory-limit, otherwise guide)")
 	flags.BoolVar(&f.concurrent, "concurrent", false, "a goroutine for each stream of the file, in the order of each")
 	flags.IntVar(&f.window, "window", replay.DefaultWindow, "with --concurrent: goroutines stay within `N` events of the file's order (0: keep to it)")
 	flags.DurationVar(&f.lag, "lag", 0, "freed pages can leave a stream only that `TIME` later (10ms), on the file's clock (0: at once)")
+	flags.StringVar(&f.timeline, "timeline", "", "write memory over time to `FILE.csv`")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object; bytes and nanoseconds")
 	return cmd
 }
@@ -123,6 +130,11 @@ func (f *replayFlags) replay(ctx context.Context, path string) (result *replay.R
 		return nil, err
 	}
 	result.Trace, result.PyTorch = torch.TraceName(path), pytorch
+	if how.Timeline != nil {
+		if err := writeTimeline(f.timeline, how.Timeline); err != nil {
+			return nil, err
+		}
+	}
 	return result, nil
 }
 
@@ -154,64 +166,14 @@ func (f *replayFlags) how() (replay.Config, error) {
 	case f.lag < 0:
 		return replay.Config{}, usagef("invalid argument %q for \"--lag\" flag: want 0 or more", f.lag)
 	}
-	return replay.Config{
+	how := replay.Config{
 		Concurrent: f.concurrent, Window: f.window, Lag: f.lag, Clock: new(metal.VirtualClock),
-		Apart: !f.concurrent && f.lag == 0,
-	}, nil
-}
-
-// open gives a device whose queues run by that clock.
-func (f *replayFlags) open(clock metal.Clock) (metal.Device, error) {
-	switch f.device {
-	case "host":
-		if f.pageSize.set {
-			return nil, usagef("--page-size goes with --device sim: the host's pages are what they are")
-		}
-		opts := []host.Option{host.WithClock(clock)}
-		if f.memory.set {
-			opts = append(opts, host.WithMemory(f.memory.bytes))
-		}
-		return opened(host.Open(opts...))
-	case "sim":
-		return opened(sim.New(sim.Config{Memory: f.memory.bytes, PageSize: f.pageSize.bytes, Clock: clock}))
+		Apart: !f.concurrent && f.lag == 0 && f.timeline == "",
 	}
-	return nil, usagef("invalid argument %q for \"--device\" flag: want host or sim", f.device)
-}
-
-// opened makes sizes that a device can't have usage errors.
-func opened[D metal.Device](dev D, err error) (metal.Device, error) {
-	switch {
-	case errors.Is(err, metal.ErrInvalidSize):
-		return nil, usageError{err}
-	case err != nil:
-		return nil, err
+	if f.timeline != "" {
+		how.Timeline = new(replay.Timeline)
 	}
-	return dev, nil
-}
-
-// pytorchPeaks is what peaks.jsonl beside a trace knows of it; nil if nothing.
-func pytorchPeaks(path string) (*replay.PyTorch, error) {
-	all, err := torch.ReadPeaks(filepath.Join(filepath.Dir(path), "peaks.jsonl"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	peaks, ok := all[torch.TraceName(path)]
-	if !ok {
-		return nil, nil
-	}
-	return &replay.PyTorch{
-		Native:     peaksOf(peaks[torch.Native]),
-		Expandable: peaksOf(peaks[torch.Expandable]),
-		Async:      peaksOf(peaks[torch.Async]),
-	}, nil
-}
-
-func peaksOf(p torch.Peaks) replay.Peaks {
-	// cudaMallocAsync counts as allocated just what was requested.
-	return replay.Peaks{RequestedPeak: cmp.Or(p.Requested, p.Allocated), ReservedPeak: p.Reserved}
+	return how, nil
 }
 
 // printJSON writes nothing if v can't be written whole.

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -98,6 +101,91 @@ func TestPageSize(t *testing.T) {
 	large := replayed(t, "--device=sim", "--page-size=32MiB", tracePath("train-moe"))
 	require.EqualValues(t, 32<<20, large.PageSize)
 	require.Less(t, small.ReservedPeak, large.ReservedPeak)
+}
+
+func TestHandleSize(t *testing.T) {
+	r := replayed(t, "--device=sim", tracePath("train-moe"))
+	require.EqualValues(t, 64<<20, r.HandleSize)
+	r = replayed(t, "--device=sim", "--handle-size=8MiB", tracePath("train-moe"))
+	require.EqualValues(t, 8<<20, r.HandleSize)
+	for want, args := range map[string][]string{
+		"HandleSize: 3145728 bytes": {"--device=sim", "--handle-size=3MiB"},
+		"goes with --device sim":    {"--handle-size=4MiB"},
+		"doesn't go with":           {"--device=sim", "--handle-size=4MiB", "--segments"},
+	} {
+		requireRefused(t, exitUsage, []string{want}, append(append([]string{"replay"}, args...), tracePath("train-moe"))...)
+	}
+}
+
+// Whole segments can't follow the work from stream to stream.
+func TestSegments(t *testing.T) {
+	for _, device := range []string{"host", "sim"} {
+		pages := replayed(t, "--device="+device, tracePath("serve-4streams"))
+		require.False(t, pages.Segments)
+		whole := replayed(t, "--segments", "--device="+device, tracePath("serve-4streams"))
+		require.True(t, whole.Segments)
+		require.Zero(t, whole.PageSize)
+		require.Positive(t, whole.DeviceCalls["alloc"])
+		require.Zero(t, whole.DeviceCalls["map"])
+		require.Greater(t, whole.ReservedPeak, pages.ReservedPeak)
+	}
+	stdout, _, code := metalloc(t, "replay", "--segments", tracePath("train-moe"))
+	require.Zero(t, code)
+	require.Contains(t, stdout, "train-moe on host (whole segments): ")
+}
+
+func TestTimeline(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "line.csv")
+	r := replayed(t, "--device=sim", "--timeline="+path, tracePath("serve-4streams"))
+	require.Zero(t, r.HitsNSPerOp, "played once")
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	rows, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
+	require.NoError(t, err)
+	require.Equal(t, strings.Fields("time_ns requested active cache slack reserved"), rows[0])
+	require.LessOrEqual(t, len(rows), 2001)
+	var last, active, reserved int64
+	for _, row := range rows[1:] {
+		var n [6]int64
+		for i := range n {
+			n[i], err = strconv.ParseInt(row[i], 10, 64)
+			require.NoError(t, err)
+		}
+		require.Equal(t, n[5], n[2]+n[3]+n[4])
+		require.GreaterOrEqual(t, n[0], last)
+		last, active, reserved = n[0], max(active, n[2]), max(reserved, n[5])
+	}
+	require.LessOrEqual(t, last, r.SpanNS)
+	require.Equal(t, []int64{r.ActivePeak, r.ReservedPeak}, []int64{active, reserved})
+
+	nowhere := filepath.Join(t.TempDir(), "no", "such", "folder.csv")
+	requireRefused(t, exitFailure, []string{nowhere}, "replay", "--timeline="+nowhere, tracePath("train-moe"))
+	notTimed := filepath.Join(t.TempDir(), "events.csv")
+	require.NoError(t, writeTimeline(notTimed, &replay.Timeline{States: []replay.State{{At: 7, Requested: 1, Active: 2, Cache: 3, Slack: 4, Reserved: 9}}}))
+	text, err = os.ReadFile(notTimed)
+	require.NoError(t, err)
+	require.Equal(t, "event,requested,active,cache,slack,reserved\n7,1,2,3,4,9\n", string(text))
+}
+
+// What is said of PyTorch's driver time, by hand from the counts in peaks.jsonl.
+func TestPyTorchsDriverTime(t *testing.T) {
+	r := replayed(t, "--device=sim", tracePath("train-gpt2"))
+	require.Positive(t, r.SpanNS)
+	require.InDelta(t, float64(r.DriverNS)/float64(r.SpanNS), r.DriverOfSpan, 1e-6)
+	// 198 segments of 65.4 MB at nearly 56 µs; one is given back.
+	require.InDelta(t, 198*55.5e3+60e3, float64(r.PyTorch.Native.DriverNS), 100e3)
+	// 604 handles of 20 MiB in 184 runs; three are given back.
+	require.InDelta(t, 604*(10.7e3+700+22e3)+184*12e3+7e3+3*(15e3+14e3), float64(r.PyTorch.Expandable.DriverNS), 1)
+	require.Zero(t, r.PyTorch.Async.DriverNS)
+
+	stdout, _, code := metalloc(t, "replay", "--device=sim", tracePath("train-gpt2"))
+	require.Zero(t, code)
+	require.Contains(t, stdout, " % of the 7.73s that the file spans\n")
+	require.Contains(t, stdout, "│ PyTorch, expandable segments │     11.79 GiB │            1.081 │                22.5ms │")
+	require.Contains(t, stdout, "│ PyTorch, cudaMallocAsync     │     11.09 GiB │            1.017 │                       │")
+	stdout, _, code = metalloc(t, "replay", tracePath("train-gpt2"))
+	require.Zero(t, code)
+	require.Regexp(t, `│ metalloc +│ [^│]+│ [^│]+│ +│`, stdout, "the host's times are real, not modelled")
 }
 
 func TestJSON(t *testing.T) {
@@ -198,10 +286,10 @@ func TestJSONKeys(t *testing.T) {
 	var fields map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal([]byte(stdout), &fields))
 	require.ElementsMatch(t, strings.Fields(`
-		trace device page_size concurrent window lag_ns events mallocs frees skipped streams
+		trace device page_size handle_size segments concurrent window lag_ns events mallocs frees skipped streams span_ns
 		requested_peak active_peak reserved_peak ratio
 		active_end cache_end slack_end live_end pending_end
-		misses device_calls driver_ns wall_ns ns_per_op hits_ns_per_op miss_p50_ns driver_share per_stream pytorch`), slices.Collect(maps.Keys(fields)))
+		misses device_calls driver_ns driver_of_span wall_ns ns_per_op hits_ns_per_op miss_p50_ns driver_share per_stream pytorch`), slices.Collect(maps.Keys(fields)))
 	var rows []map[string]int64
 	require.NoError(t, json.Unmarshal(fields["per_stream"], &rows))
 	require.ElementsMatch(t, strings.Fields("stream mallocs frees requested_peak active_peak reserved_peak live_end"),

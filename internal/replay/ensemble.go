@@ -97,12 +97,11 @@ func (e *ensemble) take(ctx context.Context, stream, playing int, o *op) error {
 			return err
 		}
 	}
-	if o.kind == malloc {
-		e.requested.add(o.size)
-	}
+	e.requested.add(o.requests())
 	err := e.do(ctx, o)
-	if o.kind == free || o.kind == complete {
-		e.requested.add(-o.size)
+	e.requested.add(o.returns())
+	if err == nil && e.sampler != nil {
+		e.sample(o)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/metalloc/metalloc/metal"
@@ -33,6 +34,11 @@ func timesOf(h *torch.History) []time.Duration {
 		times[i] = now
 	}
 	return times
+}
+
+// hasTimes tells whether any event of a history has one.
+func hasTimes(h *torch.History) bool {
+	return slices.ContainsFunc(h.Events, func(e torch.Event) bool { return e.TimeUS != 0 })
 }
 
 // moveTo sets the clock to the time of an event, unless it is later already.

@@ -21,6 +21,24 @@ type op struct {
 	kind   kind
 }
 
+// requests is by how many bytes a step raises what is requested, and returns by
+// how many it lowers it, as a negative number: a block counts from its malloc
+// until nothing uses it any longer.
+
+func (o *op) requests() int64 {
+	if o.kind == malloc {
+		return o.size
+	}
+	return 0
+}
+
+func (o *op) returns() int64 {
+	if o.kind == free || o.kind == complete {
+		return -o.size
+	}
+	return 0
+}
+
 type kind uint8
 
 const (

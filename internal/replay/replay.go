@@ -50,6 +50,11 @@ type Config struct {
 	// Apart has hits and misses told apart, by playing the history twice. Not with
 	// Concurrent or Lag: ErrUnsupported.
 	Apart bool
+
+	// Timeline, if not nil, is filled with memory over time. All figures are then read
+	// after each event, which takes longer than most of them: the result's times are
+	// no good.
+	Timeline *Timeline
 }
 
 // Run replays h in the recorded order, without lag; see [Config.Run].
@@ -81,6 +86,7 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 	}
 	result = new(Result)
 	result.fromFile(h, p)
+	result.HandleSize = dev.Info().HandleSize
 
 	pl, err := newPlayer(c, dev, h, p, opts)
 	if err != nil {
@@ -100,6 +106,7 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 		result.Concurrent, result.Window = true, c.Window
 	}
 	result.LagNS = c.Lag.Nanoseconds()
+	pl.sampler = newSampler(c.Timeline, h)
 	runtime.GC() // what reading the file left behind is not to be collected while the clock runs
 	// What a device models runs on from one runtime to the next.
 	driverBefore := pl.runtime.Snapshot().Device.DriverNS
@@ -113,7 +120,11 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 		result.RequestedPeak = pl.requested.peak.Load()
 	}
 	result.fromRuntime(pl.runtime.Snapshot(), pl.names, wall.Nanoseconds())
+	if pl.sampler != nil {
+		pl.sampler.flush(true)
+	}
 	result.DriverNS -= driverBefore
+	result.DriverOfSpan = share(result.DriverNS, result.SpanNS)
 	_, modelled := dev.(metal.Modeler)
 	pl.apart.fill(result, modelled)
 	return result, nil
@@ -135,7 +146,7 @@ func (c Config) check(h *torch.History) error {
 		return fmt.Errorf("lag of %v: want a clock: %w", c.Lag, allocator.ErrUnsupported)
 	case c.Apart && (c.Concurrent || c.Lag > 0):
 		return fmt.Errorf("tell hits and misses apart with goroutines or a lag: what misses differs from run to run: %w", allocator.ErrUnsupported)
-	case c.Lag > 0 && !slices.ContainsFunc(h.Events, func(e torch.Event) bool { return e.TimeUS != 0 }):
+	case c.Lag > 0 && !hasTimes(h):
 		return fmt.Errorf("lag of %v: the history has no times (time_us; PyTorch before 2.1 writes none): %w", c.Lag, allocator.ErrUnsupported)
 	}
 	return nil
@@ -151,7 +162,8 @@ type player struct {
 	lag       lag
 	apart     apart
 	buffers   []allocator.Buffer // by block; zero: not allocated yet, or freed
-	requested counter            // counted by an ensemble alone
+	requested counter            // counted by an ensemble, or for a sampler
+	sampler   *sampler
 }
 
 // side is a stream whose work this program pretends to do.
@@ -221,8 +233,17 @@ func (pl *player) play(ctx context.Context) (*op, error) {
 		if err := pl.step(ctx, i, o); err != nil {
 			return o, err
 		}
+		if pl.sampler != nil {
+			pl.requested.add(o.requests() + o.returns())
+			pl.sample(o)
+		}
 	}
 	return nil, nil
+}
+
+// sample notes the state after a step.
+func (pl *player) sample(o *op) {
+	pl.sampler.note(o.event, pl.requested.now.Load(), pl.runtime.Snapshot().Total)
 }
 
 func (pl *player) do(ctx context.Context, o *op) (err error) {

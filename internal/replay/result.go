@@ -13,6 +13,9 @@ type Result struct {
 	Trace    string `json:"trace"`     // the caller's to set
 	Device   string `json:"device"`    // kind
 	PageSize int64  `json:"page_size"` // 0: whole segments only
+	// HandleSize is the largest piece of memory worth taking at a time; 0: PageSize.
+	HandleSize int64 `json:"handle_size"`
+	Segments   bool  `json:"segments"` // the device gives whole segments only
 
 	Concurrent bool  `json:"concurrent"` // a goroutine per stream
 	Window     int   `json:"window"`     // events that they were apart at most; 0 also when not concurrent
@@ -23,6 +26,8 @@ type Result struct {
 	Frees   int `json:"frees"`
 	Skipped int `json:"skipped"` // frees of blocks that are not in the file
 	Streams int `json:"streams"`
+	// SpanNS is the file's time from its first event to its latest; 0: it has no times.
+	SpanNS int64 `json:"span_ns"`
 
 	// RequestedPeak counts a block from its malloc to its free_completed: from the
 	// file alone, or, when concurrent, as it came in this run.
@@ -42,6 +47,10 @@ type Result struct {
 	DriverNS    int64            `json:"driver_ns"`    // in device calls; modelled on sim
 	WallNS      int64            `json:"wall_ns"`      // first to last operation
 	NSPerOp     float64          `json:"ns_per_op"`    // WallNS ÷ (Mallocs + Frees)
+
+	// DriverOfSpan is DriverNS ÷ SpanNS: what device calls would be of the program's
+	// time, were its driver as fast; 0 also without SpanNS.
+	DriverOfSpan float64 `json:"driver_of_span"`
 
 	// With Config.Apart, else 0. HitsNSPerOp is WallNS without the time in misses, for
 	// each other malloc and each free. A miss is timed by the wall: on a simulated
@@ -83,6 +92,9 @@ type PyTorch struct {
 type Peaks struct {
 	RequestedPeak int64 `json:"requested_peak"`
 	ReservedPeak  int64 `json:"reserved_peak"`
+	// DriverNS is what its calls to the device would take by the same model as
+	// [Result]'s on sim; 0: not known which it made.
+	DriverNS int64 `json:"driver_ns,omitempty"`
 }
 
 // fromFile fills in what the history alone tells.
@@ -90,6 +102,9 @@ func (r *Result) fromFile(h *torch.History, p plan) {
 	r.Events = len(h.Events) - h.Implied
 	r.Mallocs, r.Frees, r.Skipped = h.Mallocs, h.Frees, h.Skipped
 	r.Streams = len(h.Streams)
+	if times := timesOf(h); len(times) > 0 {
+		r.SpanNS = times[len(times)-1].Nanoseconds()
+	}
 	r.LiveEnd, r.PendingEnd = int64(h.Live()), p.pending
 
 	var peaks []int64
@@ -115,7 +130,7 @@ func (r *Result) fromFile(h *torch.History, p plan) {
 
 // fromRuntime fills in what the runtime saw.
 func (r *Result) fromRuntime(s telemetry.Snapshot, names []string, wallNS int64) {
-	r.Device, r.PageSize = s.Device.Kind, s.Device.PageSize
+	r.Device, r.PageSize, r.Segments = s.Device.Kind, s.Device.PageSize, s.Device.PageSize == 0
 	r.ActivePeak, r.ReservedPeak = s.Total.Peak, s.Total.ReservedPeak
 	r.ActiveEnd, r.CacheEnd, r.SlackEnd = s.Total.Active, s.Total.Cache, s.Total.Slack
 	r.Misses = s.Total.Misses
@@ -141,4 +156,13 @@ func quotient(a, b int64) float64 {
 		return 0
 	}
 	return math.Round(float64(a)/float64(b)*1000) / 1000
+}
+
+// share is a ÷ b to six places: driver time is a small part of the whole; 0 if b
+// is 0.
+func share(a, b int64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return math.Round(float64(a)/float64(b)*1e6) / 1e6
 }

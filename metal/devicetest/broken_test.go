@@ -18,6 +18,10 @@ const (
 	zeroPageSize     bug = "Info without a page size"
 	closesInUse      bug = "Close ignores what is taken"
 	worksClosed      bug = "goes on after Close"
+	oddHandleSize    bug = "Info with a handle size of half pages"
+	endlessSpace     bug = "reserves more address space than there is"
+	createsFree      bug = "charges only the first handles created"
+	mapsFree         bug = "charges less for many handles than for one"
 	roundsSizes      bug = "rounds sizes up instead of refusing them"
 	sameRange        bug = "reserves the same range twice"
 	vagueNoMemory    bug = "calls it a limit when memory runs out"
@@ -61,6 +65,8 @@ type broken struct {
 	extra    int64 // counted as wired
 	notified atomic.Int64
 	reads    time.Duration
+	creates  int
+	unpaid   time.Duration // taken off what the device models
 }
 
 // hide makes errors of one kind vanish in devices with the bug b.
@@ -83,6 +89,9 @@ func (d *broken) Info() metal.Info {
 	i := d.Device.Info()
 	if d.bug == zeroPageSize {
 		i.PageSize = 0
+	}
+	if d.bug == oddHandleSize {
+		i.HandleSize = i.PageSize * 3 / 2
 	}
 	return i
 }
@@ -110,13 +119,20 @@ func (d *broken) Reserve(size int64) (metal.Range, error) {
 			}
 		}
 	}
+	if d.bug == endlessSpace && size > 1<<60 && size%d.Device.Info().PageSize == 0 {
+		return metal.Range{Addr: 1 << 40, Size: size}, nil
+	}
 	r, err := d.Device.Reserve(d.rounded(size))
 	d.ranges = append(d.ranges, r)
 	return r, err
 }
 
 func (d *broken) Create(size int64) (metal.Handle, error) {
+	before := d.Device.ModelledTime()
 	h, err := d.Device.Create(d.rounded(size))
+	if d.creates++; d.bug == createsFree && d.creates > 3 {
+		d.unpaid += d.Device.ModelledTime() - before
+	}
 	return h, d.confuse(vagueNoMemory, metal.ErrOutOfMemory, metal.ErrLimitExceeded, err)
 }
 
@@ -127,7 +143,11 @@ func (d *broken) Release(h metal.Handle) error {
 }
 
 func (d *broken) Map(r metal.Range, offset int64, hs []metal.Handle) error {
+	before := d.Device.ModelledTime()
 	err := d.Device.Map(r, offset, hs)
+	if d.bug == mapsFree && len(hs) > 1 {
+		d.unpaid += d.Device.ModelledTime() - before
+	}
 	if err == nil {
 		d.mapped += int64(len(hs))
 	} else if d.bug == mapsHalf {
@@ -249,7 +269,7 @@ func (d *broken) ModelledTime() time.Duration {
 		d.reads++
 		return time.Hour - d.reads
 	}
-	return d.Device.ModelledTime()
+	return d.Device.ModelledTime() - d.unpaid
 }
 
 // scribbler is a device whose new segments are dirty, though it says they are

@@ -21,9 +21,12 @@ func checkInfo(s *subject) {
 	if s.pager == nil {
 		require.NotNil(s, s.seg, "a device needs Pager or Segmenter")
 		require.Zero(s, i.PageSize, "PageSize without Pager")
+		require.Zero(s, i.HandleSize, "HandleSize without Pager")
 	} else {
 		require.GreaterOrEqual(s, i.PageSize, i.Alignment)
 		require.Zero(s, i.PageSize&(i.PageSize-1), "PageSize %d is no power of two", i.PageSize)
+		require.GreaterOrEqual(s, i.HandleSize, int64(0))
+		require.Zero(s, i.HandleSize%i.PageSize, "HandleSize %d is no multiple of the page size", i.HandleSize)
 	}
 	require.Equal(s, i, s.dev.Info(), "Info does not change")
 }
@@ -163,4 +166,36 @@ func checkModelledTime(s *subject) {
 		step("free")
 	}
 	require.Positive(s, last, "some call takes time")
+}
+
+// checkModelledHandles: each handle is charged, however many came before it or
+// are in the same call.
+func checkModelledHandles(s *subject) {
+	const n = 8
+	took := func(f func()) time.Duration {
+		before := s.modeler.ModelledTime()
+		f()
+		return s.modeler.ModelledTime() - before
+	}
+	r := s.reserve(2 * n)
+	var first, hs []metal.Handle
+	createOne := took(func() { first = s.create(1) })
+	createAll := took(func() { hs = s.create(1, 1, 1, 1, 1, 1, 1, 1) })
+	require.Equal(s, n*createOne, createAll, "creating %d handles, one after the other, against one", n)
+
+	mapOne := took(func() { s.mapAt(r, 0, first...) })
+	mapAll := took(func() { s.mapAt(r, n, hs...) })
+	unmapOne := took(func() { s.unmap(r, 0, 1) })
+	unmapAll := took(func() { s.unmap(r, n, n) })
+	for _, c := range []struct {
+		call     string
+		one, all time.Duration
+	}{{"mapping", mapOne, mapAll}, {"unmapping", unmapOne, unmapAll}} {
+		require.LessOrEqual(s, c.one, c.all, "%s %d handles in one call can't take less than one", c.call, n)
+		require.LessOrEqual(s, c.all, n*c.one, "%s %d handles in one call can't take more than each by itself", c.call, n)
+	}
+	releaseOne := took(func() { s.release(first...) })
+	releaseAll := took(func() { s.release(hs...) })
+	require.Equal(s, n*releaseOne, releaseAll, "releasing %d handles, one after the other, against one", n)
+	s.unreserve(r)
 }

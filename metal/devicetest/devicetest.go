@@ -73,6 +73,7 @@ var checks = []check{
 	{"meter/segments", []capability{meter, segmenter}, checkMeteredSegments},
 	{"pressurer/stop", []capability{pressurer}, checkPressure},
 	{"modeler/time", []capability{modeler}, checkModelledTime},
+	{"modeler/handles", []capability{modeler, pager}, checkModelledHandles},
 }
 
 // on runs the check on a device and closes it.

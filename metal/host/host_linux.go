@@ -109,8 +109,7 @@ func (d *Device) Map(r metal.Range, offset int64, hs []metal.Handle) error {
 
 // Unmap implements [metal.Pager].
 func (d *Device) Unmap(r metal.Range, offset, size int64) error {
-	_, err := d.book.Unmap(r, offset, size)
-	return err
+	return d.book.Unmap(r, offset, size)
 }
 
 // Alloc implements [metal.Segmenter]. Sizes are rounded up to pages.

@@ -42,6 +42,7 @@ type Config struct {
 	Memory       int64       // default 80 GiB
 	WorkingSet   int64       // default 0.95 of Memory
 	PageSize     int64       // a power of two, at least 512; segments are rounded up to it; default 2 MiB
+	HandleSize   int64       // what Info says of it; whole pages; default 64 MiB, or PageSize if that is more
 	MaxBuffer    int64       // largest segment; default Memory
 	AddressSpace int64       // for ranges and segments together; default 127 TiB
 	WireLimit    int64       // more is refused as a system would; default: nothing is refused
@@ -52,6 +53,7 @@ type Config struct {
 const (
 	defaultMemory       = 80 << 30
 	defaultPageSize     = 2 << 20
+	defaultHandleSize   = 64 << 20  // from here on a handle's size begins to show in what calls cost
 	defaultAddressSpace = 127 << 40 // what a process has on x86-64 Linux, nearly
 	alignment           = 512
 )
@@ -82,7 +84,7 @@ func New(cfg Config) (*Device, error) {
 		return nil, err
 	}
 	d := open(cfg)
-	d.info.PageSize = cfg.PageSize
+	d.info.PageSize, d.info.HandleSize = cfg.PageSize, cfg.HandleSize
 	return &Device{d}, nil
 }
 
@@ -96,7 +98,7 @@ func NewSegments(cfg Config) (*SegmentDevice, error) {
 }
 
 func open(cfg Config) *SegmentDevice {
-	return &SegmentDevice{
+	d := &SegmentDevice{
 		SoftMarks: metal.NewSoftMarks(cfg.Clock),
 		script:    script{calls: map[Call]int64{}},
 		info: metal.Info{
@@ -108,12 +110,15 @@ func open(cfg Config) *SegmentDevice {
 			Alignment:  alignment,
 		},
 		costs: cfg.Costs,
-		book: pagebook.New(pagebook.Config{
-			Unit:      cfg.PageSize,
-			Memory:    cfg.Memory,
-			MaxBuffer: cfg.MaxBuffer,
-		}, newSpace(max(spaceStart, cfg.PageSize), cfg.AddressSpace, cfg.WireLimit)),
 	}
+	d.book = pagebook.New(pagebook.Config{
+		Unit:      cfg.PageSize,
+		Memory:    cfg.Memory,
+		MaxBuffer: cfg.MaxBuffer,
+		Mapped:    func(size int64) { d.spend(d.costs.MapHandle + d.costs.SetAccessHandle.At(size)) },
+		Unmapped:  func(size int64) { d.spend(d.costs.UnmapHandle.At(size)) },
+	}, newSpace(max(spaceStart, cfg.PageSize), cfg.AddressSpace, cfg.WireLimit))
+	return d
 }
 
 // resolve fills in the defaults and checks the rest.
@@ -126,6 +131,10 @@ func (c Config) resolve() (Config, error) {
 	c.WorkingSet = c.pages(orElse(c.WorkingSet, max(c.Memory-c.Memory/20, c.PageSize)))
 	c.AddressSpace = c.pages(orElse(c.AddressSpace, defaultAddressSpace))
 	c.MaxBuffer = orElse(c.MaxBuffer, c.Memory)
+	c.HandleSize = orElse(c.HandleSize, max(defaultHandleSize, c.PageSize))
+	if c.HandleSize < 0 || c.HandleSize%c.PageSize != 0 {
+		return c, fmt.Errorf("sim: HandleSize: %d bytes, want a positive multiple of PageSize, %d: %w", c.HandleSize, c.PageSize, metal.ErrInvalidSize)
+	}
 	for _, f := range []struct {
 		name         string
 		value, limit int64
@@ -185,7 +194,7 @@ func (d *SegmentDevice) Alloc(size int64) (metal.Segment, error) {
 	}
 	s, err := d.book.Alloc(size)
 	if err == nil {
-		d.spend(d.costs.Alloc.at(s.Size))
+		d.spend(d.costs.Alloc.At(s.Size))
 	}
 	return s, err
 }
@@ -197,7 +206,7 @@ func (d *SegmentDevice) Free(s metal.Segment) error {
 	}
 	err := d.book.Free(s)
 	if err == nil {
-		d.spend(d.costs.Free.at(s.Size))
+		d.spend(d.costs.Free.At(s.Size))
 	}
 	return err
 }
@@ -249,7 +258,7 @@ func (d *Device) Create(size int64) (metal.Handle, error) {
 	}
 	h, err := d.book.Create(size)
 	if err == nil {
-		d.spend(d.costs.Create.at(size))
+		d.spend(d.costs.Create.At(size))
 	}
 	return h, err
 }
@@ -261,7 +270,7 @@ func (d *Device) Release(h metal.Handle) error {
 	}
 	size, err := d.book.Release(h)
 	if err == nil {
-		d.spend(d.costs.Release.at(size))
+		d.spend(d.costs.Release.At(size))
 	}
 	return err
 }
@@ -273,7 +282,7 @@ func (d *Device) Map(r metal.Range, offset int64, hs []metal.Handle) error {
 	}
 	err := d.book.Map(r, offset, hs)
 	if err == nil {
-		d.spend(time.Duration(len(hs))*d.costs.MapHandle + d.costs.SetAccess)
+		d.spend(d.costs.SetAccess) // and what the book told of each handle
 	}
 	return err
 }
@@ -283,9 +292,9 @@ func (d *Device) Unmap(r metal.Range, offset, size int64) error {
 	if err := d.enter(CallUnmap); err != nil {
 		return err
 	}
-	handles, err := d.book.Unmap(r, offset, size)
+	err := d.book.Unmap(r, offset, size)
 	if err == nil {
-		d.spend(time.Duration(handles) * d.costs.UnmapHandle)
+		d.spend(d.costs.Unmap) // likewise
 	}
 	return err
 }

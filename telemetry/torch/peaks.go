@@ -27,6 +27,7 @@ type Peaks struct {
 	Requested int64 // most that the program asked for, not rounded
 
 	DeviceAllocs int64  // calls to the device for memory (num_device_alloc)
+	DeviceFrees  int64  // calls that gave memory back to it (num_device_free); 0 also where the file doesn't say
 	Torch        string // PyTorch's version
 	Device       string // the GPU's name
 }
@@ -102,6 +103,7 @@ type peaksRow struct {
 	Active       *int64 `json:"active_bytes.all.peak"`
 	Requested    *int64 `json:"requested_bytes.all.peak"`
 	DeviceAllocs *int64 `json:"num_device_alloc"`
+	DeviceFrees  int64  `json:"num_device_free"`
 }
 
 func (r *peaksRow) check() error {
@@ -122,12 +124,15 @@ func (r *peaksRow) check() error {
 			return fmt.Errorf("%s is %d, want 0 or more", f.key, *f.value)
 		}
 	}
+	if r.DeviceFrees < 0 {
+		return fmt.Errorf("num_device_free is %d, want 0 or more", r.DeviceFrees)
+	}
 	return nil
 }
 
 func (r *peaksRow) peaks() Peaks {
 	return Peaks{
 		Reserved: *r.Reserved, Allocated: *r.Allocated, Active: *r.Active, Requested: *r.Requested,
-		DeviceAllocs: *r.DeviceAllocs, Torch: r.Torch, Device: r.Device,
+		DeviceAllocs: *r.DeviceAllocs, DeviceFrees: r.DeviceFrees, Torch: r.Torch, Device: r.Device,
 	}
 }

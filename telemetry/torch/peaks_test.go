@@ -26,7 +26,7 @@ func TestReadPeaks(t *testing.T) {
 	}
 	require.Equal(t, Peaks{
 		Reserved: 2277507072, Allocated: 639440896, Active: 639440896, Requested: 635594096,
-		DeviceAllocs: 76, Torch: "2.11.0+cu130", Device: "NVIDIA H100 80GB HBM3",
+		DeviceAllocs: 76, DeviceFrees: 1, Torch: "2.11.0+cu130", Device: "NVIDIA H100 80GB HBM3",
 	}, peaks["serve-4streams"][Native])
 	require.Equal(t, int64(1505755136), peaks["decode-llama"][Expandable].Reserved)
 	require.Equal(t, int64(64), peaks["decode-llama"][Expandable].DeviceAllocs)
@@ -59,6 +59,7 @@ func TestParsePeaks(t *testing.T) {
 		{"a float", strings.Replace(goodRow, ":4,", ":4.5,", 1), "line 2: json: cannot unmarshal number 4.5"},
 		{"overflow", strings.Replace(goodRow, ":4,", ":9223372036854775808,", 1), "line 2: json: cannot unmarshal number"},
 		{"negative", strings.Replace(strings.Replace(goodRow, ":4,", ":-4,", 1), `"n"`, `"m"`, 1), "line 2: m, native: reserved_bytes.all.peak is -4, want 0 or more"},
+		{"negative frees", strings.Replace(goodRow, "}", `,"num_device_free":-1}`, 1), "line 2: n, native: num_device_free is -1, want 0 or more"},
 		{"missing", strings.Replace(goodRow, "num_device_alloc", "num", 1), "line 2: n, native: no num_device_alloc"},
 		{"twice", goodRow, "line 2: n, native: given before"},
 		{"too long", strings.Repeat("x", maxLine+1), "line 2: bufio.Scanner: token too long"},

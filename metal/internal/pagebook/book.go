@@ -43,6 +43,10 @@ type Config struct {
 	Unit      int64 // page size, and what segments are rounded up to; a power of two
 	Memory    int64 // most that can be taken; a multiple of Unit
 	MaxBuffer int64 // largest segment that can be asked for; ≤ Memory
+
+	// Mapped and Unmapped are told the size of each handle that a Map placed or an
+	// Unmap took out, in order, under the book's lock. nil: nobody is told.
+	Mapped, Unmapped func(size int64)
 }
 
 // Book is safe for concurrent use. Its methods are those of metal.Pager,
@@ -73,6 +77,12 @@ type piece struct {
 
 // New returns books in which nothing is taken.
 func New(cfg Config, backing Backing) *Book {
+	if cfg.Mapped == nil {
+		cfg.Mapped = func(int64) {}
+	}
+	if cfg.Unmapped == nil {
+		cfg.Unmapped = func(int64) {}
+	}
 	return &Book{
 		cfg:      cfg,
 		backing:  backing,

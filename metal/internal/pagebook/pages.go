@@ -110,6 +110,7 @@ func (b *Book) Map(r metal.Range, offset int64, hs []metal.Handle) error {
 	for _, h := range hs {
 		p := b.pieces[h]
 		pr.fill(p.offset/b.cfg.Unit, (p.offset+p.size)/b.cfg.Unit, h)
+		b.cfg.Mapped(p.size)
 	}
 	pr.mapped += len(hs)
 	return nil
@@ -144,51 +145,51 @@ func (b *Book) unplace(hs []metal.Handle) {
 	}
 }
 
-// Unmap implements metal.Pager and returns how many handles it took out. Pages
-// that are not mapped can't be unmapped.
-func (b *Book) Unmap(r metal.Range, offset, size int64) (handles int, err error) {
+// Unmap implements metal.Pager. Pages that are not mapped can't be unmapped.
+func (b *Book) Unmap(r metal.Range, offset, size int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	pr, err := b.find("unmap", r)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if err := b.wholePages("unmap", size); err != nil {
-		return 0, err
+		return err
 	}
 	if offset < 0 || offset%b.cfg.Unit != 0 || offset > r.Size || size > r.Size-offset {
-		return 0, fmt.Errorf("unmap %d bytes at offset %d: want whole pages (%d) inside the range of %d: %w",
+		return fmt.Errorf("unmap %d bytes at offset %d: want whole pages (%d) inside the range of %d: %w",
 			size, offset, b.cfg.Unit, r.Size, metal.ErrInvalidSize)
 	}
-	for at := offset; at < offset+size; handles++ {
+	for at := offset; at < offset+size; {
 		h := pr.at(at / b.cfg.Unit)
 		if h == 0 {
-			return 0, fmt.Errorf("unmap %d bytes at offset %d: nothing is mapped at offset %d: %w", size, offset, at, metal.ErrInvalidSize)
+			return fmt.Errorf("unmap %d bytes at offset %d: nothing is mapped at offset %d: %w", size, offset, at, metal.ErrInvalidSize)
 		}
 		p := b.pieces[h]
 		if p.offset != at || p.size > offset+size-at {
-			return 0, fmt.Errorf("unmap %d bytes at offset %d: covers only part of handle %d, %d bytes at offset %d: %w",
+			return fmt.Errorf("unmap %d bytes at offset %d: covers only part of handle %d, %d bytes at offset %d: %w",
 				size, offset, h, p.size, p.offset, metal.ErrInvalidSize)
 		}
 		at += p.size
 	}
 	for page := offset / b.cfg.Unit; page < (offset+size)/b.cfg.Unit; page++ {
 		if pr.wired(page) {
-			return 0, fmt.Errorf("unmap %d bytes at offset %d: the page at offset %d is still wired: %w",
+			return fmt.Errorf("unmap %d bytes at offset %d: the page at offset %d is still wired: %w",
 				size, offset, page*b.cfg.Unit, metal.ErrBusy)
 		}
 	}
 	if err := b.backing.Empty(r.Addr+uintptr(offset), size); err != nil {
-		return 0, fmt.Errorf("unmap %d bytes at offset %d: %w", size, offset, err)
+		return fmt.Errorf("unmap %d bytes at offset %d: %w", size, offset, err)
 	}
 	for at := offset; at < offset+size; {
 		p := b.pieces[pr.at(at/b.cfg.Unit)]
 		p.in = nil
+		pr.mapped--
 		at += p.size
+		b.cfg.Unmapped(p.size)
 	}
 	pr.fill(offset/b.cfg.Unit, (offset+size)/b.cfg.Unit, 0)
-	pr.mapped -= handles
-	return handles, nil
+	return nil
 }
 
 func (b *Book) find(op string, r metal.Range) (*pageRange, error) {

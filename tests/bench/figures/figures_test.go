@@ -16,6 +16,7 @@ import (
 
 	"github.com/metalloc/metalloc/internal/replay"
 	"github.com/metalloc/metalloc/tests/bench"
+	"github.com/metalloc/metalloc/tests/internal/page"
 )
 
 // measured is a data folder with something of everything.
@@ -74,7 +75,7 @@ func measured(t *testing.T) string {
 }
 
 // page is the one in the repository.
-func page(t *testing.T, docs string) string {
+func copyPage(t *testing.T, docs string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "performance.md"))
 	require.NoError(t, err)
@@ -85,7 +86,7 @@ func page(t *testing.T, docs string) string {
 
 func TestUpdate(t *testing.T) {
 	docs := measured(t)
-	at := page(t, docs)
+	at := copyPage(t, docs)
 	require.NoError(t, update(docs))
 	text, err := os.ReadFile(at)
 	require.NoError(t, err)
@@ -103,9 +104,9 @@ func TestUpdate(t *testing.T) {
 	} {
 		require.Contains(t, string(text), want)
 	}
-	require.NotContains(t, string(text), notMeasured)
+	require.NotContains(t, string(text), page.NotMeasured)
 
-	again, err := fill(text, loaded(t, docs))
+	again, err := tables(loaded(t, docs)).Fill(text)
 	require.NoError(t, err)
 	require.Equal(t, string(text), string(again), "a second time changes nothing")
 
@@ -141,9 +142,9 @@ func requirePlot(t *testing.T, file string) {
 				v, _ := strconv.ParseFloat(a.Value, 64)
 				switch a.Name.Local {
 				case "cx":
-					require.True(t, v >= left && v <= right, "%s: %v", file, a)
+					require.True(t, v >= page.Left && v <= page.Right, "%s: %v", file, a)
 				case "cy":
-					require.True(t, v >= top && v <= bottom, "%s: %v", file, a)
+					require.True(t, v >= page.Top && v <= page.Bottom, "%s: %v", file, a)
 				}
 			}
 		}
@@ -154,11 +155,11 @@ func requirePlot(t *testing.T, file string) {
 // Without figures the page says so, and no plot is made.
 func TestNothingMeasured(t *testing.T) {
 	docs := t.TempDir()
-	at := page(t, docs)
+	at := copyPage(t, docs)
 	require.NoError(t, update(docs))
 	text, err := os.ReadFile(at)
 	require.NoError(t, err)
-	require.Contains(t, string(text), notMeasured)
+	require.Contains(t, string(text), page.NotMeasured)
 	require.Contains(t, string(text), "| a pair, 1 goroutine | ≤ 45 ns |  |  |")
 	plots, err := os.ReadDir(filepath.Join(docs, "img"))
 	require.NoError(t, err)
@@ -171,21 +172,14 @@ func TestThePageIsOfItsFigures(t *testing.T) {
 	d := loaded(t, docs)
 	text, err := os.ReadFile(filepath.Join(docs, "performance.md"))
 	require.NoError(t, err)
-	made, err := fill(text, d)
+	made, err := tables(d).Fill(text)
 	require.NoError(t, err)
 	require.Equal(t, string(made), string(text), "go run ./tests/bench/figures")
 	for _, c := range charts(d) {
-		plot, err := os.ReadFile(filepath.Join(docs, "img", c.file+".svg"))
+		plot, err := os.ReadFile(filepath.Join(docs, "img", c.File+".svg"))
 		require.NoError(t, err)
-		require.Equal(t, string(c.svg()), string(plot), "%s.svg: go run ./tests/bench/figures", c.file)
+		require.Equal(t, string(c.SVG()), string(plot), "%s.svg: go run ./tests/bench/figures", c.File)
 	}
-}
-
-func TestFillRefuses(t *testing.T) {
-	_, err := fill([]byte("<!-- figures: bogus -->\n<!-- end -->"), new(data))
-	require.ErrorContains(t, err, `"bogus"`)
-	_, err = fill([]byte("<!-- figures: idle -->\n<!-- end -->\n<!-- figures: idle -->"), new(data))
-	require.ErrorContains(t, err, "1 of 2")
 }
 
 func TestLoadRefuses(t *testing.T) {
@@ -195,20 +189,6 @@ func TestLoadRefuses(t *testing.T) {
 		_, err := load(dir)
 		require.ErrorContains(t, err, name)
 	}
-}
-
-func TestTicks(t *testing.T) {
-	require.Equal(t, []float64{10, 20, 50, 100, 200}, ticks(14, 130))
-	require.Equal(t, []float64{10, 20}, ticks(10, 20))
-	require.Equal(t, []float64{5, 10}, ticks(7, 7))
-	require.Equal(t, []float64{10, 20}, ticks(10, 10))
-	require.Equal(t, []float64{0.5, 1, 2}, ticks(0.6, 1.5))
-}
-
-func TestScale(t *testing.T) {
-	x := scale(1, 100, 0, 10)
-	require.InDeltaSlice(t, []float64{0, 5, 10}, []float64{x(1), x(10), x(100)}, 1e-9)
-	require.InDelta(t, 3, scale(2, 2, 3, 9)(2), 0)
 }
 
 func TestShort(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/metalloc/metalloc/tests/bench"
+	"github.com/metalloc/metalloc/tests/internal/page"
 )
 
 // goal is what a figure is to reach.
@@ -24,7 +25,7 @@ func (g goal) reached() bool {
 
 // goalsTable tells what is reached.
 func goalsTable(d *data) string {
-	t := newTable("what", "to reach", "measured", "reached")
+	t := page.NewTable("what", "to reach", "measured", "reached")
 	for _, g := range goals(d) {
 		sign, got, reached := "≤", "", ""
 		if g.least {
@@ -36,9 +37,9 @@ func goalsTable(d *data) string {
 				reached = "yes"
 			}
 		}
-		t.row(g.what, fmt.Sprintf("%s %g %s", sign, g.limit, g.unit), got, reached)
+		t.Row(g.what, fmt.Sprintf("%s %g %s", sign, g.limit, g.unit), got, reached)
 	}
-	return t.done()
+	return t.String()
 }
 
 // goals are for 2 cores, those of a GPU machine for 16.

@@ -12,13 +12,13 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
+
+	"github.com/metalloc/metalloc/tests/internal/page"
 )
 
 func main() {
@@ -41,62 +41,18 @@ func main() {
 
 func compare(host, pytorch string) error {
 	var d data
-	if err := errors.Join(readJSON(host, &d.host), readLines(pytorch, &d.pytorch)); err != nil {
+	if err := errors.Join(page.ReadJSON(host, &d.host), page.ReadLines(pytorch, &d.pytorch)); err != nil {
 		return err
 	}
 	_, err := fmt.Println(hostTable(&d))
 	return err
 }
 
-// update rewrites the page and its plots. The page is written last: it must not
-// show plots that couldn't be made.
+// update rewrites the page and its plots.
 func update(docs string) error {
 	d, err := load(filepath.Join(docs, "figures"))
 	if err != nil {
 		return err
 	}
-	page := filepath.Join(docs, "performance.md")
-	text, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	text, err = fill(text, d)
-	if err != nil {
-		return fmt.Errorf("%s: %w", page, err)
-	}
-	img := filepath.Join(docs, "img")
-	if err := os.MkdirAll(img, 0o755); err != nil {
-		return err
-	}
-	for _, c := range charts(d) {
-		if err := os.WriteFile(filepath.Join(img, c.file+".svg"), c.svg(), 0o644); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(page, text, 0o644)
-}
-
-var (
-	section = regexp.MustCompile(`(?s)<!-- figures: ([a-z-]+) -->.*?<!-- end -->`)
-	opening = []byte("<!-- figures: ")
-)
-
-// fill replaces what stands between <!-- figures: NAME --> and <!-- end -->.
-func fill(page []byte, d *data) ([]byte, error) {
-	var err error
-	found := 0
-	page = section.ReplaceAllFunc(page, func(part []byte) []byte {
-		found++
-		name := string(section.FindSubmatch(part)[1])
-		table, ok := tables[name]
-		if !ok {
-			err = errors.Join(err, fmt.Errorf("no figures are called %q", name))
-			return part
-		}
-		return fmt.Appendf(nil, "<!-- figures: %s -->\n\n%s\n\n<!-- end -->", name, table(d))
-	})
-	if n := bytes.Count(page, opening); err == nil && n != found {
-		err = fmt.Errorf("%d of %d figures have no <!-- end -->", n-found, n)
-	}
-	return page, err
+	return page.Update(docs, "performance.md", tables(d), charts(d))
 }

@@ -8,34 +8,37 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/metalloc/metalloc/tests/bench"
+	"github.com/metalloc/metalloc/tests/internal/page"
 )
 
-// notMeasured stands where there are no figures.
-const notMeasured = "*Not measured yet.*"
-
 // tables are the figures that the page can name.
-var tables = map[string]func(*data) string{
-	"goals":      goalsTable,
-	"machine":    func(d *data) string { return machineText(d.bench) },
-	"all":        allTable,
-	"goroutines": goroutinesTable,
-	"streams": func(d *data) string {
-		return by(d, "streams", "streams", func(r bench.Row) string { return fmt.Sprint(r.Streams) })
-	},
-	"live":        func(d *data) string { return by(d, "live", "live blocks", liveBlocks) },
-	"live-random": func(d *data) string { return by(d, "live-random", "live blocks", liveBlocks) },
-	"size":        func(d *data) string { return by(d, "size", "size", sizeOf) },
-	"queries":     queriesTable,
-	"idle":        idleTable,
-	"replay":      replayTable,
-	"profile":     profileText,
-	"host":        hostTable,
-	"host-machine": func(d *data) string {
-		if d.host == nil {
-			return notMeasured
-		}
-		return machineText(d.host) + fence(d.machine)
-	},
+func tables(d *data) page.Tables {
+	of := func(table func(*data) string) func() string {
+		return func() string { return table(d) }
+	}
+	return page.Tables{
+		"goals":      of(goalsTable),
+		"machine":    func() string { return machineText(d.bench) },
+		"all":        of(allTable),
+		"goroutines": of(goroutinesTable),
+		"streams": func() string {
+			return by(d, "streams", "streams", func(r bench.Row) string { return fmt.Sprint(r.Streams) })
+		},
+		"live":        func() string { return by(d, "live", "live blocks", liveBlocks) },
+		"live-random": func() string { return by(d, "live-random", "live blocks", liveBlocks) },
+		"size":        func() string { return by(d, "size", "size", sizeOf) },
+		"queries":     of(queriesTable),
+		"idle":        of(idleTable),
+		"replay":      of(replayTable),
+		"profile":     of(profileText),
+		"host":        of(hostTable),
+		"host-machine": func() string {
+			if d.host == nil {
+				return page.NotMeasured
+			}
+			return machineText(d.host) + fence(d.machine)
+		},
+	}
 }
 
 func liveBlocks(r bench.Row) string { return humanize.Comma(int64(r.Live)) }
@@ -45,11 +48,11 @@ func sizeOf(r bench.Row) string     { return strings.Replace(humanize.IBytes(uin
 func by(d *data, workload, header string, x func(bench.Row) string) string {
 	rs := rows(d.bench, workload)
 	if rs == nil {
-		return notMeasured
+		return page.NotMeasured
 	}
 	rivals := names(rs)
-	t := newTable(append([]string{header}, rivals...)...)
-	for _, at := range once(rs, x) {
+	t := page.NewTable(append([]string{header}, rivals...)...)
+	for _, at := range page.Once(rs, x) {
 		line := []string{at}
 		for _, name := range rivals {
 			cell := ""
@@ -60,9 +63,9 @@ func by(d *data, workload, header string, x func(bench.Row) string) string {
 			}
 			line = append(line, cell)
 		}
-		t.row(line...)
+		t.Row(line...)
 	}
-	return t.done()
+	return t.String()
 }
 
 func goroutinesTable(d *data) string {
@@ -72,9 +75,9 @@ func goroutinesTable(d *data) string {
 // allTable has metalloc in each line of work, and how it stands to the mutex.
 func allTable(d *data) string {
 	if d.bench == nil {
-		return notMeasured
+		return page.NotMeasured
 	}
-	t := newTable("workload", "goroutines", "streams", "ns a pair", "× mutex", "heap allocations a pair", "p50", "p99", "p99.9")
+	t := page.NewTable("workload", "goroutines", "streams", "ns a pair", "× mutex", "heap allocations a pair", "p50", "p99", "p99.9")
 	for _, workload := range workloads(d.bench.Rows) {
 		for _, r := range rows(d.bench, workload) {
 			if r.Name != bench.Metalloc {
@@ -86,12 +89,12 @@ func allTable(d *data) string {
 			case "size":
 				workload += " " + sizeOf(r)
 			}
-			t.row(workload, fmt.Sprint(r.Goroutines), fmt.Sprint(r.Streams), ns(r.NSPerPair)+mark(r), times(r.RatioToMutex),
+			t.Row(workload, fmt.Sprint(r.Goroutines), fmt.Sprint(r.Streams), ns(r.NSPerPair)+mark(r), times(r.RatioToMutex),
 				fmt.Sprintf("%.2f", r.AllocsPerPair), short(r.P50), short(r.P99), short(r.P999))
 			workload = r.Workload
 		}
 	}
-	return t.done() + "\n\n\\* two goroutines that share nothing scaled below 1.9 × meanwhile: the machine was busy with something else."
+	return t.String() + "\n\n\\* two goroutines that share nothing scaled below 1.9 × meanwhile: the machine was busy with something else."
 }
 
 func mark(r bench.Row) string {
@@ -102,49 +105,49 @@ func mark(r bench.Row) string {
 }
 
 func queriesTable(d *data) string {
-	t := newTable("query, while pairs run", "goroutines", "who", "p50", "p99", "p99.9")
+	t := page.NewTable("query, while pairs run", "goroutines", "who", "p50", "p99", "p99.9")
 	measured := false
 	for _, workload := range []string{"query", "query-behind-miss", "snapshot"} {
 		for _, r := range rows(d.bench, workload) {
 			if r.Name == bench.Metalloc || r.Name == bench.Mutex {
-				t.row(workload, fmt.Sprint(r.Goroutines), r.Name, short(r.P50), short(r.P99), short(r.P999))
+				t.Row(workload, fmt.Sprint(r.Goroutines), r.Name, short(r.P50), short(r.P99), short(r.P999))
 				measured = true
 			}
 		}
 	}
 	if !measured {
-		return notMeasured
+		return page.NotMeasured
 	}
-	return t.done()
+	return t.String()
 }
 
 func idleTable(d *data) string {
 	if d.bench == nil || len(d.bench.Idle) == 0 {
-		return notMeasured
+		return page.NotMeasured
 	}
-	t := newTable("idle streams", "to open one", "to close one", "of Go's memory each")
+	t := page.NewTable("idle streams", "to open one", "to close one", "of Go's memory each")
 	for _, i := range d.bench.Idle {
-		t.row(humanize.Comma(int64(i.Streams)), fmt.Sprintf("%.1f µs", i.OpenUS), fmt.Sprintf("%.1f µs", i.CloseUS),
+		t.Row(humanize.Comma(int64(i.Streams)), fmt.Sprintf("%.1f µs", i.OpenUS), fmt.Sprintf("%.1f µs", i.CloseUS),
 			humanize.IBytes(uint64(i.HeapBytes)))
 	}
-	return t.done()
+	return t.String()
 }
 
 func replayTable(d *data) string {
 	if d.replays == nil {
-		return notMeasured
+		return page.NotMeasured
 	}
-	t := newTable("trace", "device", "mallocs and frees", "ns each", "ns each without misses", "misses", "median miss", "share of the driver in it")
+	t := page.NewTable("trace", "device", "mallocs and frees", "ns each", "ns each without misses", "misses", "median miss", "share of the driver in it")
 	for _, r := range d.replays {
-		t.row(r.Trace, r.Device, humanize.Comma(int64(r.Mallocs+r.Frees)), ns(r.NSPerOp), ns(r.HitsNSPerOp),
+		t.Row(r.Trace, r.Device, humanize.Comma(int64(r.Mallocs+r.Frees)), ns(r.NSPerOp), ns(r.HitsNSPerOp),
 			humanize.Comma(r.Misses), short(r.MissP50NS), percent(r.DriverShare))
 	}
-	return t.done()
+	return t.String()
 }
 
 func profileText(d *data) string {
 	if d.profile == "" {
-		return notMeasured
+		return page.NotMeasured
 	}
 	return strings.TrimPrefix(fence(d.profile), "\n\n")
 }
@@ -152,7 +155,7 @@ func profileText(d *data) string {
 // machineText says what a report was measured on.
 func machineText(r *bench.Report) string {
 	if r == nil {
-		return notMeasured
+		return page.NotMeasured
 	}
 	cpu := r.CPU
 	if cpu == "" {
@@ -180,20 +183,20 @@ func fence(text string) string {
 func hostTable(d *data) string {
 	rs := rows(d.host, "pair")
 	if rs == nil || d.pytorch == nil {
-		return notMeasured
+		return page.NotMeasured
 	}
-	t := newTable("threads", "metalloc", "mutex", "PyTorch", "cudaMallocAsync", "PyTorch ÷ metalloc", "cudaMallocAsync ÷ metalloc",
+	t := page.NewTable("threads", "metalloc", "mutex", "PyTorch", "cudaMallocAsync", "PyTorch ÷ metalloc", "cudaMallocAsync ÷ metalloc",
 		"metalloc scales", "what shares nothing", "share")
-	for _, g := range once(rs, func(r bench.Row) int { return r.Goroutines }) {
+	for _, g := range page.Once(rs, func(r bench.Row) int { return r.Goroutines }) {
 		m, mutex := find(rs, bench.Metalloc, g), find(rs, bench.Mutex, g)
 		if m == nil || mutex == nil {
 			continue
 		}
 		torch, async := d.torchAt("pytorch", g), d.torchAt("cudaMallocAsync", g)
-		t.row(fmt.Sprint(g), ns(m.NSPerPair), ns(mutex.NSPerPair), ns(torch), ns(async),
+		t.Row(fmt.Sprint(g), ns(m.NSPerPair), ns(mutex.NSPerPair), ns(torch), ns(async),
 			times(torch/m.NSPerPair), times(async/m.NSPerPair), times(m.Scaling), times(m.Control), percent(m.Share))
 	}
-	return t.done()
+	return t.String()
 }
 
 // Cells; what is 0 was not measured.
