@@ -32,6 +32,7 @@ type Info struct {
 	WorkingSet  int64  // recommended maximum to keep in use, bytes; ≤ Memory
 	PageSize    int64  // what a Pager maps, a power of two; 0 without Pager
 	HandleSize  int64  // largest handle worth creating, a multiple of PageSize, on a device whose calls cost by the handle; 0: PageSize
+	Aliases     bool   // a Pager's handle may be mapped at several places at a time
 	MaxBuffer   int64  // largest single block, bytes; 0: Memory
 	Alignment   int64  // blocks start and end at multiples of it; a power of two, at least 512
 	HostVisible bool   // the host can read and write the memory at Block addresses
@@ -64,6 +65,10 @@ type Handle uint64
 // A handle moves whole: it is mapped at one place or at none, and an Unmap must
 // cover whole handles. None of the calls waits for queued work, so a caller
 // unmaps only what no queued work can still touch (see Marker).
+//
+// With Info.Aliases a handle can be mapped at further places. That takes no more
+// memory, and work queued later sees through one place what work before it has
+// written through another (CUDA Programming Guide, "Virtual Aliasing Support").
 type Pager interface {
 	// Reserve takes address space; size is a multiple of the page size.
 	Reserve(size int64) (Range, error)
@@ -72,7 +77,8 @@ type Pager interface {
 	// Create takes size bytes of physical memory, a multiple of the page size.
 	// ErrOutOfMemory when the device has no more.
 	Create(size int64) (Handle, error)
-	// Release gives physical memory back to the device. Still mapped: ErrBusy.
+	// Release gives physical memory back to the device. Still mapped anywhere:
+	// ErrBusy.
 	Release(h Handle) error
 	// Map places handles one after the other from offset on and makes them
 	// readable and writable. All or nothing. ErrOutOfMemory where memory that was

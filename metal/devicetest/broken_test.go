@@ -19,6 +19,8 @@ const (
 	closesInUse      bug = "Close ignores what is taken"
 	worksClosed      bug = "goes on after Close"
 	oddHandleSize    bug = "Info with a handle size of half pages"
+	claimsAliases    bug = "says that handles can be at several places, and refuses"
+	hidesAliases     bug = "maps handles at several places without saying so"
 	endlessSpace     bug = "reserves more address space than there is"
 	createsFree      bug = "charges only the first handles created"
 	mapsFree         bug = "charges less for many handles than for one"
@@ -89,6 +91,9 @@ func (d *broken) Info() metal.Info {
 	i := d.Device.Info()
 	if d.bug == zeroPageSize {
 		i.PageSize = 0
+	}
+	if d.bug == claimsAliases || d.bug == hidesAliases {
+		i.Aliases = !i.Aliases
 	}
 	if d.bug == oddHandleSize {
 		i.HandleSize = i.PageSize * 3 / 2

@@ -22,6 +22,7 @@ func checkInfo(s *subject) {
 		require.NotNil(s, s.seg, "a device needs Pager or Segmenter")
 		require.Zero(s, i.PageSize, "PageSize without Pager")
 		require.Zero(s, i.HandleSize, "HandleSize without Pager")
+		require.False(s, i.Aliases, "Aliases without Pager")
 	} else {
 		require.GreaterOrEqual(s, i.PageSize, i.Alignment)
 		require.Zero(s, i.PageSize&(i.PageSize-1), "PageSize %d is no power of two", i.PageSize)

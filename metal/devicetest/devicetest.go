@@ -49,6 +49,8 @@ var checks = []check{
 	{"pager/ranges", []capability{pager}, checkRanges},
 	{"pager/out of memory", []capability{pager}, checkOutOfMemory},
 	{"pager/map", []capability{pager}, checkMap},
+	{"pager/map once", []capability{pager, noAliases}, checkMapOnce},
+	{"pager/aliases", []capability{pager, aliases}, checkAliases},
 	{"pager/unmap", []capability{pager}, checkUnmap},
 	{"pager/giving back", []capability{pager}, checkGivingBack},
 	{"pager/contents", []capability{pager, hostVisible}, checkPageContents},
@@ -102,6 +104,8 @@ const (
 	pressurer   capability = "Pressurer"
 	modeler     capability = "Modeler"
 	hostVisible capability = "memory that the host can see"
+	aliases     capability = "handles at several places"
+	noAliases   capability = "handles at one place only"
 )
 
 // subject is a device under test with its capabilities, nil where it lacks them.
@@ -145,6 +149,8 @@ func (s *subject) has(c capability) bool {
 		pressurer:   s.pressurer != nil,
 		modeler:     s.modeler != nil,
 		hostVisible: s.info.HostVisible,
+		aliases:     s.info.Aliases,
+		noAliases:   !s.info.Aliases,
 	}[c]
 }
 

@@ -3,6 +3,8 @@ package devicetest
 import (
 	"math"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/metalloc/metalloc/metal"
 )
 
@@ -73,8 +75,6 @@ func checkMap(s *subject) {
 		hs     []metal.Handle
 		want   error
 	}{
-		{"a mapped handle", r, 0, []metal.Handle{hs[0], inside[0]}, metal.ErrBusy},
-		{"a handle mapped in another range", other, 0, []metal.Handle{hs[0], inside[0]}, metal.ErrBusy},
 		{"a handle twice", r, 0, []metal.Handle{hs[0], hs[1], hs[0]}, metal.ErrBusy},
 		{"onto the first page of a mapping", r, 3 * s.page, hs[:2], metal.ErrBusy},
 		{"onto the last page of a mapping", r, 5 * s.page, hs[:2], metal.ErrBusy},
@@ -100,6 +100,44 @@ func checkMap(s *subject) {
 	s.unmap(other, 1, 2)
 	s.release(hs...)
 	s.release(inside...)
+	s.unreserve(r, other)
+}
+
+// checkMapOnce: a handle that is mapped can't be mapped elsewhere too.
+func checkMapOnce(s *subject) {
+	r, other := s.reserve(4), s.reserve(4)
+	hs := s.create(1, 1)
+	s.mapAt(r, 2, hs[1])
+	for _, to := range []metal.Range{r, other} {
+		s.refuses(metal.ErrBusy, "map a mapped handle", func() error { return s.pager.Map(to, 0, hs) })
+		s.mapAt(r, 0, hs[0]) // it was not used up
+		s.unmap(r, 0, 1)
+	}
+	s.unmap(r, 2, 1)
+	s.release(hs...)
+	s.unreserve(r, other)
+}
+
+// checkAliases: a handle can be at several places, takes no more memory for it, and
+// is released only once it is at none.
+func checkAliases(s *subject) {
+	r, other := s.reserve(8), s.reserve(4)
+	hs := s.create(2, 1)
+	before := s.taken()
+	s.mapAt(r, 0, hs...)
+	s.mapAt(r, 5, hs[0])
+	s.mapAt(other, 1, hs[1], hs[0])
+	if s.meter != nil {
+		require.Equal(s, before, s.taken(), "mapped at several places")
+	}
+	for _, at := range []struct {
+		in            metal.Range
+		offset, pages int64
+	}{{r, 0, 3}, {r, 5, 2}, {other, 1, 3}} {
+		s.refuses(metal.ErrBusy, "release a handle that is mapped still", func() error { return s.pager.Release(hs[0]) })
+		s.unmap(at.in, at.offset, at.pages)
+	}
+	s.release(hs...)
 	s.unreserve(r, other)
 }
 

@@ -18,9 +18,15 @@ type pageModel struct {
 	s     *subject
 	base  int64 // taken before
 	r     [2]metal.Range
-	at    [2][modelPages]metal.Handle
+	at    [2][modelPages]modelPage
 	pages map[metal.Handle]int64
 	order []metal.Handle // the keys of pages, by age
+}
+
+// modelPage is what is mapped at a page: part i of a handle, from 0.
+type modelPage struct {
+	h metal.Handle
+	i int64
 }
 
 // checkRandomPages plays random calls, right and wrong, on the device and on the
@@ -44,16 +50,15 @@ func checkRandomPages(s *subject) {
 	})
 }
 
-// place is where h is mapped; page -1: nowhere.
-func (m *pageModel) place(h metal.Handle) (r int, page int64) {
+func (m *pageModel) mapped(h metal.Handle) bool {
 	for r := range m.at {
-		for page, other := range m.at[r] {
-			if other == h {
-				return r, int64(page)
+		for _, p := range m.at[r] {
+			if p.h == h {
+				return true
 			}
 		}
 	}
-	return 0, -1
+	return false
 }
 
 func (m *pageModel) pick(t *rapid.T) metal.Handle {
@@ -77,7 +82,7 @@ func (m *pageModel) create(t *rapid.T) {
 func (m *pageModel) release(t *rapid.T) {
 	h := m.pick(t)
 	err := m.s.pager.Release(h)
-	if _, page := m.place(h); page >= 0 {
+	if m.mapped(h) {
 		require.ErrorIs(t, err, metal.ErrBusy)
 		return
 	}
@@ -106,13 +111,12 @@ func (m *pageModel) mapSome(t *rapid.T) {
 	after, page, ok := m.at[r], from, true
 	seen := map[metal.Handle]bool{}
 	for _, h := range hs {
-		_, mapped := m.place(h)
-		ok = ok && mapped < 0 && !seen[h]
+		ok = ok && (m.s.info.Aliases || !m.mapped(h)) && !seen[h]
 		seen[h] = true
-		for range m.pages[h] {
-			ok = ok && page < modelPages && after[page] == 0
+		for i := range m.pages[h] {
+			ok = ok && page < modelPages && after[page].h == 0
 			if ok {
-				after[page] = h
+				after[page] = modelPage{h, i}
 			}
 			page++
 		}
@@ -133,13 +137,13 @@ func (m *pageModel) unmap(t *rapid.T) {
 
 	whole, gaps := true, false
 	for page := from; page < to; page++ {
-		h := m.at[r][page]
-		if h == 0 {
+		p := m.at[r][page]
+		if p.h == 0 {
 			gaps = true
 			continue
 		}
-		_, first := m.place(h)
-		whole = whole && first >= from && first+m.pages[h] <= to
+		first := page - p.i
+		whole = whole && first >= from && first+m.pages[p.h] <= to
 	}
 	if whole && gaps {
 		t.Skip("whether gaps can be unmapped is the device's choice")
@@ -165,24 +169,28 @@ func (m *pageModel) agree(t *rapid.T) {
 }
 
 func (m *pageModel) giveAllBack() {
-	for _, h := range m.order {
-		if r, page := m.place(h); page >= 0 {
-			m.s.unmap(m.r[r], page, m.pages[h])
-		}
-	}
+	m.eachMapped(m.s.unmap)
 	m.s.release(m.order...)
 	m.s.unreserve(m.r[:]...)
 	require.Equal(m.s, m.base, m.s.taken(), "memory taken when all is given back")
 	*m = pageModel{s: m.s}
 }
 
+func (m *pageModel) eachMapped(f func(r metal.Range, page, pages int64)) {
+	for r := range m.at {
+		for page, p := range m.at[r] {
+			if p.h != 0 && p.i == 0 {
+				f(m.r[r], int64(page), m.pages[p.h])
+			}
+		}
+	}
+}
+
 // abandon gives back what a sequence that was cut short left, so that the next
 // one finds a clean device.
 func (m *pageModel) abandon() {
+	m.eachMapped(func(r metal.Range, page, pages int64) { _ = m.s.pager.Unmap(r, page*m.s.page, pages*m.s.page) })
 	for _, h := range m.order {
-		if r, page := m.place(h); page >= 0 {
-			_ = m.s.pager.Unmap(m.r[r], page*m.s.page, m.pages[h]*m.s.page)
-		}
 		_ = m.s.pager.Release(h)
 	}
 	for _, r := range m.r {

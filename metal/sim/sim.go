@@ -43,6 +43,7 @@ type Config struct {
 	WorkingSet   int64       // default 0.95 of Memory
 	PageSize     int64       // a power of two, at least 512; segments are rounded up to it; default 2 MiB
 	HandleSize   int64       // what Info says of it; whole pages; default 64 MiB, or PageSize if that is more
+	NoAliases    bool        // a handle can be mapped at one place only
 	MaxBuffer    int64       // largest segment; default Memory
 	AddressSpace int64       // for ranges and segments together; default 127 TiB
 	WireLimit    int64       // more is refused as a system would; default: nothing is refused
@@ -84,7 +85,7 @@ func New(cfg Config) (*Device, error) {
 		return nil, err
 	}
 	d := open(cfg)
-	d.info.PageSize, d.info.HandleSize = cfg.PageSize, cfg.HandleSize
+	d.info.PageSize, d.info.HandleSize, d.info.Aliases = cfg.PageSize, cfg.HandleSize, !cfg.NoAliases
 	return &Device{d}, nil
 }
 
@@ -112,6 +113,7 @@ func open(cfg Config) *SegmentDevice {
 		costs: cfg.Costs,
 	}
 	d.book = pagebook.New(pagebook.Config{
+		Aliases:   !cfg.NoAliases,
 		Unit:      cfg.PageSize,
 		Memory:    cfg.Memory,
 		MaxBuffer: cfg.MaxBuffer,

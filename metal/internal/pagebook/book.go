@@ -10,6 +10,7 @@ package pagebook
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -40,6 +41,7 @@ type Backing interface {
 
 // Config is in bytes.
 type Config struct {
+	Aliases   bool  // handles may be mapped at several places at a time
 	Unit      int64 // page size, and what segments are rounded up to; a power of two
 	Memory    int64 // most that can be taken; a multiple of Unit
 	MaxBuffer int64 // largest segment that can be asked for; ≤ Memory
@@ -69,10 +71,30 @@ type Book struct {
 // piece is one piece of physical memory.
 type piece struct {
 	size    int64
-	segment uintptr    // its address if Alloc made it, else 0
-	wired   bool       // a segment; the pages of a range have a bit each
-	in      *pageRange // where it is mapped, nil: nowhere
-	offset  int64      // in that range
+	segment uintptr // its address if Alloc made it, else 0
+	wired   bool    // a segment; the pages of a range have a bit each
+	places  []place // where it is mapped
+}
+
+// place is an offset into a range.
+type place struct {
+	in     *pageRange
+	offset int64
+}
+
+func (p place) between(in *pageRange, start, end int64) bool {
+	return p.in == in && start <= p.offset && p.offset < end
+}
+
+// starts reports whether the piece is mapped from that place on.
+func (p *piece) starts(in *pageRange, offset int64) bool {
+	return slices.Contains(p.places, place{in, offset})
+}
+
+// leave forgets a place.
+func (p *piece) leave(in *pageRange, offset int64) {
+	i := slices.Index(p.places, place{in, offset})
+	p.places = slices.Delete(p.places, i, i+1)
 }
 
 // New returns books in which nothing is taken.

@@ -89,9 +89,9 @@ func TestPagesAgainstModel(t *testing.T) {
 				}
 				for _, h := range hs {
 					first, mapped := where[h]
-					require.Equal(t, mapped, b.pieces[h].in != nil, "handle %d", h)
+					require.Equal(t, mapped, len(b.pieces[h].places) > 0, "handle %d", h)
 					if mapped {
-						require.Equal(t, first*unit, b.pieces[h].offset, "handle %d", h)
+						require.Equal(t, first*unit, b.pieces[h].places[0].offset, "handle %d", h)
 					}
 				}
 			},

@@ -73,8 +73,8 @@ func (b *Book) Release(h metal.Handle) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if p.in != nil {
-		return 0, fmt.Errorf("release handle %d: still mapped at offset %d of range %#x: %w", h, p.offset, p.in.Addr, metal.ErrBusy)
+	if len(p.places) > 0 {
+		return 0, fmt.Errorf("release handle %d: still mapped at offset %d of range %#x: %w", h, p.places[0].offset, p.places[0].in.Addr, metal.ErrBusy)
 	}
 	b.remove(h)
 	return p.size, nil
@@ -94,9 +94,7 @@ func (b *Book) Map(r metal.Range, offset int64, hs []metal.Handle) error {
 	}
 	next := offset
 	for i, h := range hs {
-		// Placing a piece before the next one is looked at finds a handle that is
-		// in hs twice.
-		size, err := b.place(pr, next, h)
+		size, err := b.place(pr, offset, next, h)
 		if err != nil {
 			b.unplace(hs[:i])
 			return err
@@ -109,22 +107,25 @@ func (b *Book) Map(r metal.Range, offset int64, hs []metal.Handle) error {
 	}
 	for _, h := range hs {
 		p := b.pieces[h]
-		pr.fill(p.offset/b.cfg.Unit, (p.offset+p.size)/b.cfg.Unit, h)
+		pr.fill(offset/b.cfg.Unit, (offset+p.size)/b.cfg.Unit, h)
 		b.cfg.Mapped(p.size)
+		offset += p.size
 	}
 	pr.mapped += len(hs)
 	return nil
 }
 
 // place checks that h can go to offset and notes on the piece that it does; the
-// page table is left alone. REQUIRES: b.mu.
-func (b *Book) place(r *pageRange, offset int64, h metal.Handle) (size int64, err error) {
+// page table is left alone. What the same call has placed lies between start and
+// offset. REQUIRES: b.mu.
+func (b *Book) place(r *pageRange, start, offset int64, h metal.Handle) (size int64, err error) {
 	p, err := b.pagePiece("map", h)
 	if err != nil {
 		return 0, err
 	}
-	if p.in != nil {
-		return 0, fmt.Errorf("map handle %d: mapped already, at offset %d of range %#x: %w", h, p.offset, p.in.Addr, metal.ErrBusy)
+	if n := len(p.places); n > 0 && (!b.cfg.Aliases || p.places[n-1].between(r, start, offset)) {
+		at := p.places[n-1]
+		return 0, fmt.Errorf("map handle %d: mapped already, at offset %d of range %#x: %w", h, at.offset, at.in.Addr, metal.ErrBusy)
 	}
 	if offset > r.Size || p.size > r.Size-offset {
 		return 0, fmt.Errorf("map handle %d of %d bytes at offset %d: the range has %d: %w", h, p.size, offset, r.Size, metal.ErrInvalidSize)
@@ -132,16 +133,18 @@ func (b *Book) place(r *pageRange, offset int64, h metal.Handle) (size int64, er
 	for page := offset / b.cfg.Unit; page < (offset+p.size)/b.cfg.Unit; page++ {
 		if other := r.at(page); other != 0 {
 			return 0, fmt.Errorf("map handle %d of %d bytes at offset %d: handle %d is mapped at offset %d: %w",
-				h, p.size, offset, other, b.pieces[other].offset, metal.ErrBusy)
+				h, p.size, offset, other, page*b.cfg.Unit, metal.ErrBusy)
 		}
 	}
-	p.in, p.offset = r, offset
+	p.places = append(p.places, place{r, offset})
 	return p.size, nil
 }
 
+// unplace takes back what was placed last.
 func (b *Book) unplace(hs []metal.Handle) {
 	for _, h := range hs {
-		b.pieces[h].in = nil
+		p := b.pieces[h]
+		p.places = p.places[:len(p.places)-1]
 	}
 }
 
@@ -166,9 +169,9 @@ func (b *Book) Unmap(r metal.Range, offset, size int64) error {
 			return fmt.Errorf("unmap %d bytes at offset %d: nothing is mapped at offset %d: %w", size, offset, at, metal.ErrInvalidSize)
 		}
 		p := b.pieces[h]
-		if p.offset != at || p.size > offset+size-at {
-			return fmt.Errorf("unmap %d bytes at offset %d: covers only part of handle %d, %d bytes at offset %d: %w",
-				size, offset, h, p.size, p.offset, metal.ErrInvalidSize)
+		if !p.starts(pr, at) || p.size > offset+size-at {
+			return fmt.Errorf("unmap %d bytes at offset %d: covers only part of handle %d, %d bytes, at offset %d: %w",
+				size, offset, h, p.size, at, metal.ErrInvalidSize)
 		}
 		at += p.size
 	}
@@ -183,7 +186,7 @@ func (b *Book) Unmap(r metal.Range, offset, size int64) error {
 	}
 	for at := offset; at < offset+size; {
 		p := b.pieces[pr.at(at/b.cfg.Unit)]
-		p.in = nil
+		p.leave(pr, at)
 		pr.mapped--
 		at += p.size
 		b.cfg.Unmapped(p.size)
