@@ -52,7 +52,7 @@ func (g *borrowing) step() {
 		s := g.streams[g.next]
 		n := len(g.offers)
 		g.t.give = append(g.t.give, s.poll()...)
-		g.offers = s.offers(g.offers)
+		g.offers = s.offers(g.t, g.offers)
 		for i := n; i < len(g.offers); i++ {
 			g.offers[i].From = g.next
 		}

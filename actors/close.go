@@ -15,7 +15,7 @@ func (c *Core) retire(s *Stream) {
 	var ranges []metal.Range
 	empty := false
 	err := s.afterwards(func() {
-		if empty = s.plans == 0 && s.heap.Figures() == (streams.Figures{}); empty {
+		if empty = s.plans == 0 && s.heap.Figures() == (streams.Figures{}) && !s.heap.Parting(); empty {
 			ranges = s.heap.TakeRanges()
 		}
 	})

@@ -17,6 +17,7 @@ import (
 type leaving struct {
 	run
 	kept     bool // a ticket will take them
+	parted   bool // just the place: the pages are elsewhere by now
 	unmapped bool
 	refusal  error // the device's last
 }
@@ -43,11 +44,35 @@ func (m *metalActor) leave(rs runs, kept bool) []*leaving {
 	return ls
 }
 
+// part takes places that pages have left early, once they may be unmapped.
+func (m *metalActor) part(rs runs) {
+	m.inbox.mu.Lock()
+	defer m.inbox.mu.Unlock()
+	for _, r := range rs {
+		m.inbox.runs = append(m.inbox.runs, &leaving{run: r, parted: true})
+	}
+}
+
 func (m *metalActor) collect() {
 	m.inbox.mu.Lock()
-	m.leaving = append(m.leaving, m.inbox.runs...)
+	fresh := m.inbox.runs
 	m.inbox.runs = nil
 	m.inbox.mu.Unlock()
+	for _, l := range fresh {
+		if l.Early {
+			m.linger(l, 1)
+		}
+	}
+	m.leaving = append(m.leaving, fresh...)
+}
+
+// linger counts places where pages are still mapped that have left them early.
+func (m *metalActor) linger(l *leaving, n int) {
+	for _, p := range l.Pages {
+		if m.lingering[p.Handle] += n; m.lingering[p.Handle] == 0 {
+			delete(m.lingering, p.Handle)
+		}
+	}
 }
 
 // vacate unmaps what is still mapped of pages that have left that address range.
@@ -103,7 +128,12 @@ func (m *metalActor) forget() {
 }
 
 func (m *metalActor) unmapLeaving(l *leaving) error {
-	if m.pager == nil || l.unmapped {
+	switch {
+	case m.pager == nil || l.unmapped:
+		return nil
+	case l.Early: // it stays mapped until it has parted
+		m.unwire(l.Range.Addr+uintptr(l.Offset), l.Size)
+		l.unmapped = true
 		return nil
 	}
 	if err := m.unmap(l.Range, l.Offset, l.Size); err != nil {
@@ -112,8 +142,15 @@ func (m *metalActor) unmapLeaving(l *leaving) error {
 		return err
 	}
 	l.unmapped = true
+	if l.parted {
+		m.linger(l, -1)
+		l.Pages, l.Size = nil, 0
+	}
 	return nil
 }
+
+// errLingers: released once its old place has parted.
+var errLingers = errors.New("still mapped where queued work may use it")
 
 // giveBack notes each step where a panic in the next finds it.
 func (m *metalActor) giveBack(l *leaving) {
@@ -122,6 +159,10 @@ func (m *metalActor) giveBack(l *leaving) {
 	}
 	for len(l.Pages) > 0 {
 		p := l.Pages[0]
+		if m.lingering[p.Handle] > 0 {
+			l.refusal = errLingers
+			return
+		}
 		if err := m.release(l.Range.Addr, p); err != nil {
 			m.core.log.Error("device would not take memory back", zap.Int64("bytes", p.Size), zap.Error(err))
 			l.refusal = err

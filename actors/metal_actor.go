@@ -24,8 +24,9 @@ type metalActor struct {
 	spent     atomic.Int64 // nanoseconds in device calls
 	inbox     inbox
 	leaving   []*leaving
-	spare     []metal.Range // of closed streams, empty: kept, since old slices must not fault
-	released  int64         // bytes that went back and were not told to anyone yet
+	lingering map[metal.Handle]int // places that pages have left early and are mapped at still
+	spare     []metal.Range        // of closed streams, empty: kept, since old slices must not fault
+	released  int64                // bytes that went back and were not told to anyone yet
 	wiring    wiring
 }
 
@@ -51,6 +52,7 @@ var callNames = [numCalls]string{
 
 func (m *metalActor) open(c *Core) error {
 	m.core = c
+	m.lingering = map[metal.Handle]int{}
 	m.pager, _ = c.dev.(metal.Pager)
 	if m.pager == nil {
 		m.segmenter, _ = c.dev.(metal.Segmenter)
@@ -197,6 +199,9 @@ func (m *metalActor) fill(t *ticket) error {
 	m.released -= gone // booked here, so that what is created next makes no peak
 	m.core.ledger.Arrived(&t.stream.row, 0, -gone, -size)
 	m.forget()
+	if errors.Is(l.refusal, errLingers) { // it follows
+		return nil
+	}
 	return l.refusal
 }
 

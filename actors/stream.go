@@ -72,6 +72,7 @@ func (c *Core) NewStream(cfg StreamConfig) (*Stream, error) {
 	s.none.Home = &streams.Home{Owner: s}
 	s.heap = streams.New(streams.Config{
 		PageSize: c.metal.mappedPage(), Alignment: c.info.Alignment, MaxSegment: c.info.MaxBuffer, Home: s.none.Home,
+		Aliases: c.info.Aliases,
 	})
 	limits := StreamLimits{NoLimit, NoLimit}
 	if l := cfg.Limits; l != nil {

@@ -31,16 +31,16 @@ func (s *Stream) leave(rs runs) {
 	s.core.metal.leave(rs, false)
 }
 
-// offers adds what the stream could give up now to the list.
-func (s *Stream) offers(list []streams.Offer) []streams.Offer {
+// offers adds what the stream could give up now to the list, for a ticket.
+func (s *Stream) offers(t *ticket, list []streams.Offer) []streams.Offer {
 	s.pass()
 	s.heap.Note(s.core.now())
-	return s.heap.Offers(list)
+	return s.heap.Offers(list, t.stream == s)
 }
 
 // lend sends free pages of the stream on their way to a ticket's place.
 func (s *Stream) lend(t *ticket, offers []streams.Offer) {
-	rs := s.heap.TakeOffered(offers)
+	rs := s.heap.TakeOffered(offers, t.stream == s)
 	n := streams.SizeOf(rs)
 	s.settle(ledger.Change{FromPool: -n, Coming: n, For: &t.stream.row})
 	t.work.moves = append(t.work.moves, s.core.metal.leave(rs, true)...)
@@ -139,6 +139,9 @@ func (s *Stream) pass() {
 		n++
 	}
 	s.passages = append(s.passages[:0], s.passages[n:]...)
+	if n > 0 {
+		s.core.metal.part(s.heap.Parted())
+	}
 }
 
 // mark has the stream's own queue tell when it is past the frees so far.

@@ -52,7 +52,7 @@ func (s *Stream) look(t *ticket) stage {
 	if s.core.ledger.CachedElsewhere(&s.row) >= s.core.leastPage() {
 		return borrow
 	}
-	s.lend(t, streams.Choose(s.offers(nil), t.gaps()))
+	s.lend(t, streams.Choose(s.offers(t, nil), t.gaps()))
 	return t.borrowed()
 }
 

@@ -18,10 +18,11 @@ const (
 	promised
 	live
 	room
+	parting
 )
 
 func (s state) String() string {
-	return [...]string{"hole", "free", "quick", "pending", "promised", "live", "room"}[s]
+	return [...]string{"hole", "free", "quick", "pending", "promised", "live", "room", "parting"}[s]
 }
 
 // Block is a piece of a segment. The struct outlives the piece: when blocks

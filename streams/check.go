@@ -55,7 +55,7 @@ func (s *segment) check(z *zone) (f Figures, err error) {
 		case pending:
 			f.Pending += b.size
 		}
-		if b.state != hole {
+		if b.state != hole && b.state != parting {
 			s.sumPages(b, sums)
 		}
 	}
@@ -100,7 +100,7 @@ func (s *segment) checkBlock(b *Block, at int64) error {
 		}
 	}
 	for i, last := s.pageIndex(b.off), s.pageIndex(b.end()-1); i <= last && b.state != promised && b.state != room; i++ {
-		if mapped := i < int64(len(s.pages)) && s.pages[i] != nil; mapped != (b.state != hole) {
+		if mapped := i < int64(len(s.pages)) && s.pages[i] != nil; mapped != (b.state != hole && b.state != parting) {
 			return fmt.Errorf("%v block at %d: page %d mapped: %v", b.state, b.off, i, mapped)
 		} else if !mapped && i >= int64(len(s.pages)) {
 			break

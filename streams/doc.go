@@ -16,6 +16,7 @@
 //	promised  kept for a miss whose device work is under way
 //	hole      address space without pages
 //	room      address space kept behind a live block for it to grow into
+//	parting   address space whose page has moved on, but queued work may still go through it
 //
 // A block's life ends with [Block.Claim], once, from any goroutine; the heap
 // hears of it when the owner brings the block to [Heap.Free]. Goroutines that

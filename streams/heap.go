@@ -6,6 +6,7 @@ type Config struct {
 	Alignment  int64 // of blocks, bytes, a power of two; less than Unit counts as Unit
 	MaxSegment int64 // largest whole segment, bytes; 0: no bound
 	Home       *Home // what the handles of blocks lead to; may be nil
+	Aliases    bool  // a page can be mapped at several places at a time
 	Chunk      int64 // address space reserved first for large blocks, bytes; 0: 1 GiB
 }
 
@@ -38,11 +39,12 @@ type Heap struct {
 	spares   list       // Block structs to use again
 	pages    []freePage // what freePages lists, used again
 	instants []instant  // in order
+	parting  []*parted
 	queues   []*queueWaits
 
 	dropping int // pending blocks that are to be given back once settled
 
-	_ [32]byte // to whole cache lines, so that Go's heap aligns it to one
+	_ [64]byte // to whole cache lines, so that Go's heap aligns it to one
 }
 
 const group = 8

@@ -13,6 +13,7 @@ type Offer struct {
 	Size   int64 // bytes
 	Since  int64 // when it was last freed, at the latest: a time that Note was told
 	From   int   // for whoever collects offers of several heaps
+	Early  bool  // it can be moved, but not be given back yet (see PageRun)
 }
 
 // instant is a time, and what the heap's clock showed then.
@@ -49,18 +50,27 @@ func (h *Heap) since(stamp uint64) int64 {
 	return h.instants[i].time
 }
 
-// Offers adds the pages to the list that the heap could give up now.
-func (h *Heap) Offers(list []Offer) []Offer {
+// Offers adds the pages to the list that the heap could give up now; for its own
+// use, with those that queued work may still touch where they lie (see PageRun).
+func (h *Heap) Offers(list []Offer, own bool) []Offer {
 	h.flush()
-	for _, f := range h.freePages(h.passed) {
-		list = append(list, Offer{Handle: f.page.handle, Size: f.page.size, Since: h.since(f.page.stamp)})
+	for _, f := range h.freePages(h.upTo(own)) {
+		list = append(list, Offer{Handle: f.page.handle, Size: f.page.size, Since: h.since(f.page.stamp), Early: f.page.stamp > h.passed})
 	}
 	return list
 }
 
+// upTo is when, by its clock, the pages were freed at the latest that can be taken.
+func (h *Heap) upTo(own bool) uint64 {
+	if own && h.cfg.Aliases {
+		return h.clock
+	}
+	return h.passed
+}
+
 // TakeOffered takes those of the offered pages out of the heap that are its own
 // and free still.
-func (h *Heap) TakeOffered(offers []Offer) []PageRun {
+func (h *Heap) TakeOffered(offers []Offer, own bool) []PageRun {
 	if len(offers) == 0 {
 		return nil
 	}
@@ -70,7 +80,7 @@ func (h *Heap) TakeOffered(offers []Offer) []PageRun {
 	}
 	slices.Sort(handles)
 	h.flush()
-	return h.takePages(slices.DeleteFunc(h.freePages(h.passed), func(f freePage) bool {
+	return h.takePages(slices.DeleteFunc(h.freePages(h.upTo(own)), func(f freePage) bool {
 		_, found := slices.BinarySearch(handles, f.page.handle)
 		return !found
 	}))
@@ -100,6 +110,9 @@ func Choose(offers []Offer, gaps []int64) []Offer {
 	}
 	for left > 0 && n < len(offers) {
 		i := n + tooLarge(offers[n:], left)
+		if offers[i].Early {
+			break
+		}
 		left -= offers[i].Size
 		offers[i], offers[n] = offers[n], offers[i]
 		n++
@@ -118,12 +131,15 @@ func bestGap(gaps []int64, size int64) int {
 	return best
 }
 
-// tooLarge finds the smallest offer of at least n bytes, or else the largest.
+// tooLarge finds the smallest offer of at least n bytes, or else the largest; an
+// early one, which can't be broken up, only if there is no other.
 func tooLarge(offers []Offer, n int64) int {
 	best := 0
 	for i, o := range offers {
-		b := offers[best].Size
-		if o.Size >= n && (b < n || o.Size < b) || o.Size < n && b < n && o.Size > b {
+		b := offers[best]
+		switch {
+		case o.Early:
+		case b.Early, o.Size >= n && (b.Size < n || o.Size < b.Size), o.Size < n && b.Size < n && o.Size > b.Size:
 			best = i
 		}
 	}

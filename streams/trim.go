@@ -21,6 +21,10 @@ type PageRun struct {
 	Offset int64
 	Size   int64
 	Pages  []Page
+
+	// Early: queued work may still go through this place, so it stays mapped until
+	// the heap's Parted gives it. On devices with aliases only.
+	Early bool
 }
 
 // SizeOf sums the runs' bytes.
@@ -46,7 +50,7 @@ func (h *Heap) TakeFree(n int64) []PageRun {
 	if n <= 0 {
 		return nil
 	}
-	return h.TakeOffered(Choose(h.Offers(nil), []int64{n}))
+	return h.TakeOffered(Choose(h.Offers(nil, false), []int64{n}), false)
 }
 
 // TakeOlder takes all free pages that were last freed at that clock or before.
@@ -114,11 +118,13 @@ func (h *Heap) carve(runs []PageRun, pages []freePage) []PageRun {
 	}
 	b.state = promised
 	for len(pages) > 0 {
-		n := 1
-		for n < len(pages) && pages[n].page.off == pages[n-1].page.end() {
+		n, early := 1, pages[0].page.stamp > h.passed
+		for n < len(pages) && pages[n].page.off == pages[n-1].page.end() && (pages[n].page.stamp > h.passed) == early {
 			n++
 		}
 		run := s.take(pages[:n])
+		run.Early = early
+		stamp := youngest(pages[:n])
 		pages = pages[n:]
 		h.fig.Cache -= run.Size
 		runs = append(runs, run)
@@ -131,7 +137,11 @@ func (h *Heap) carve(runs []PageRun, pages []freePage) []PageRun {
 		if b.size > run.Size {
 			rest = h.cut(b, run.Size)
 		}
-		h.mergeHole(b)
+		if early {
+			h.part(b, run, stamp)
+		} else {
+			h.mergeHole(b)
+		}
 		b = rest
 	}
 	if b != nil {

@@ -66,7 +66,7 @@ type wholeSegments struct{ segmentDevice }
 // Info is the device's, without what pages have.
 func (d wholeSegments) Info() metal.Info {
 	info := d.segmentDevice.Info()
-	info.PageSize, info.HandleSize = 0, 0
+	info.PageSize, info.HandleSize, info.Aliases = 0, 0, false
 	return info
 }
 

@@ -75,6 +75,7 @@ func TestConfig(t *testing.T) {
 		WorkingSet: 76 * gib,
 		PageSize:   2 * mib,
 		HandleSize: 64 * mib,
+		Aliases:    true,
 		MaxBuffer:  80 * gib,
 		Alignment:  512,
 	}, openDevice(t, Config{}).Info())
