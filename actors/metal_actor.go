@@ -28,6 +28,7 @@ type metalActor struct {
 	spare     []metal.Range        // of closed streams, empty: kept, since old slices must not fault
 	released  int64                // bytes that went back and were not told to anyone yet
 	wiring    wiring
+	grain     grain
 }
 
 type deviceCall int
@@ -61,6 +62,7 @@ func (m *metalActor) open(c *Core) error {
 		return fmt.Errorf("device %q neither maps pages nor gives segments: %w", c.info.Name, ErrUnsupported)
 	}
 	m.wiring.open(c.dev)
+	m.grain = newGrain(c.now(), m.driverNS())
 	return nil
 }
 
@@ -100,6 +102,14 @@ func (m *metalActor) telemetry() telemetry.Device {
 		}
 	}
 	return d
+}
+
+// driverNS is what device calls have taken so far, or would have.
+func (m *metalActor) driverNS() int64 {
+	if model, ok := m.core.dev.(metal.Modeler); ok {
+		return int64(model.ModelledTime())
+	}
+	return m.spent.Load()
 }
 
 // serve does the device work of a miss. Whatever fails, what was done so far is
@@ -187,7 +197,7 @@ func (m *metalActor) fill(t *ticket) error {
 	w.moves = nil
 	m.forget()
 	var left []streams.Page
-	w.pages, left = streams.Fill(w.spans, w.pages, max(m.core.info.HandleSize, m.core.info.PageSize))
+	w.pages, left = streams.Fill(w.spans, w.pages, m.largest(t))
 	if len(left) == 0 {
 		return nil
 	}

@@ -126,3 +126,6 @@ func streamLimits(c *actors.StreamConfig) *actors.StreamLimits {
 // given up only behind the work queued there, and RecordUse waits for it. Without
 // a handle the stream's work counts as done when it is queued.
 func WithHandle(q metal.Queue) StreamOption { return func(c *actors.StreamConfig) { c.Queue = q } }
+
+// WithClock replaces the time.
+func WithClock(clock metal.Clock) Option { return func(c *config) { c.Clock = clock } }

@@ -139,8 +139,7 @@ func (h *Heap) mallocMerged(size, requested int64) *Block {
 		return nil
 	}
 	z.removeFree(b)
-	h.splitFree(b, size)
-	return h.handOut(b, requested)
+	return h.handOut(h.splitFree(b, size), requested)
 }
 
 // handOut makes b live, in no list so far. Like all blocks it goes out over the
@@ -258,13 +257,29 @@ func (h *Heap) merge(b *Block) *Block {
 	return b
 }
 
-// splitFree cuts b, which is in no list, to size bytes; the rest becomes a free
-// block.
-func (h *Heap) splitFree(b *Block, size int64) {
+// splitFree cuts size bytes out of b, which is in no list; the rest becomes a free
+// block. They are cut off the end that leaves more of b's pages free.
+func (h *Heap) splitFree(b *Block, size int64) *Block {
 	if b.size == size {
-		return
+		return b
+	}
+	if b.taken(b.end()-size, b.end()) < b.taken(b.off, b.off+size) {
+		rest := h.cut(b, b.size-size)
+		b.seg.zone.addFree(b)
+		return rest
 	}
 	b.seg.zone.addFree(h.cut(b, size))
+	return b
+}
+
+// taken is how many bytes of pages that are free now have a part in [from, to).
+func (b *Block) taken(from, to int64) (n int64) {
+	b.seg.eachPage(from, to, func(p *page) {
+		if p.within(b) {
+			n += p.size
+		}
+	})
+	return n
 }
 
 // cut shortens b to size bytes and gives the rest as a block of its own, in no

@@ -32,6 +32,9 @@ type Plan struct {
 // gives whole segments it is the segment's size.
 func (p *Plan) Missing() int64 { return p.missing }
 
+// Size is the block's, bytes.
+func (p *Plan) Size() int64 { return p.size }
+
 // Fresh reports whether the block's place has no memory at all yet.
 func (p *Plan) Fresh() bool {
 	if p.Segment > 0 {
@@ -72,7 +75,7 @@ func (h *Heap) PlanFit(size, requested int64) *Plan {
 	if z := h.zones[zi]; z != nil {
 		if b := z.fit(size); b != nil {
 			z.removeFree(b)
-			h.splitFree(b, size)
+			b = h.splitFree(b, size)
 			b.state = promised
 			return &Plan{heap: h, size: size, requested: requested, zone: zi, block: b, off: b.off}
 		}

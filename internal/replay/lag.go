@@ -14,7 +14,8 @@ import (
 type lag struct {
 	length time.Duration
 	clock  *metal.VirtualClock
-	times  []time.Duration    // by event
+	began  time.Duration      // what the clock showed at the first event
+	times  []time.Duration    // by event, counted from the first
 	queues []*metal.SoftQueue // by stream of the history
 }
 
@@ -43,15 +44,15 @@ func hasTimes(h *torch.History) bool {
 
 // moveTo sets the clock to the time of an event, unless it is later already.
 func (l *lag) moveTo(event int32) {
-	if l.length > 0 {
-		l.clock.Set(l.times[event])
+	if l.clock != nil {
+		l.clock.Set(l.began + l.times[event])
 	}
 }
 
 // over is when the work is done that was queued before a free. A lag of more
 // than maxTime is cut.
 func (l *lag) over(freed int32) time.Duration {
-	return l.times[freed] + min(l.length, maxTime)
+	return l.began + l.times[freed] + min(l.length, maxTime)
 }
 
 // submit queues the work that a block freed at an event has behind it on its own
@@ -71,6 +72,6 @@ func (l *lag) submitSide(q *metal.SoftQueue, freed, completed int32, ever bool) 
 		q.Submit()
 		return nil
 	}
-	_, err := q.SubmitUntil(max(l.times[completed], l.over(freed)))
+	_, err := q.SubmitUntil(max(l.began+l.times[completed], l.over(freed)))
 	return err
 }

@@ -80,7 +80,7 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 	p := newPlan(h)
 	var missed []bool
 	if c.Apart {
-		if missed, err = scout(ctx, dev, h, p, opts); err != nil {
+		if missed, err = scout(ctx, dev, h, p, c.Clock, opts); err != nil {
 			return nil, err
 		}
 	}
@@ -173,13 +173,16 @@ type side struct {
 }
 
 func newPlayer(c Config, dev metal.Device, h *torch.History, p plan, opts []allocator.Option) (*player, error) {
+	if c.Clock != nil {
+		opts = append(opts, allocator.WithClock(c.Clock))
+	}
 	rt, err := allocator.Open(dev, opts...)
 	if err != nil {
 		return nil, err
 	}
 	pl := &player{plan: p, runtime: rt, buffers: make([]allocator.Buffer, h.Mallocs)}
-	if c.Lag > 0 {
-		pl.lag = lag{length: c.Lag, clock: c.Clock, times: timesOf(h)}
+	if c.Clock != nil {
+		pl.lag = lag{length: c.Lag, clock: c.Clock, began: c.Clock.Now(), times: timesOf(h)}
 	}
 	if err := pl.openStreams(dev, h.Streams); err != nil {
 		_ = pl.close(context.Background()) // it holds nothing yet
