@@ -17,6 +17,10 @@ type (
 	Buffer = actors.Buffer
 	// AllocError is what Malloc, Free and their like return.
 	AllocError = actors.AllocError
+	// Shortage is why memory was refused; Holding and LiveGroup are its parts.
+	Shortage  = actors.Shortage
+	Holding   = actors.Holding
+	LiveGroup = actors.LiveGroup
 	// LeakError is what Close returns while buffers live.
 	LeakError = actors.LeakError
 	// MallocOptions are what MallocWith can do beyond Malloc.
