@@ -98,7 +98,7 @@ func (b Buffer) Free() error {
 	}
 	s := b.stream()
 	if !blk.Claim(b.gen) {
-		return s.core.fail("free", s, b.size, ErrDoubleFree, false)
+		return s.core.fail("free", s, b.size, ErrDoubleFree)
 	}
 	return s.free(blk, b)
 }

@@ -44,7 +44,7 @@ func (c *Core) Close(ctx context.Context) error {
 		ctx = context.Background()
 	}
 	if err := c.closeTurn.WaitContext(ctx); err != nil {
-		return c.fail("close", nil, 0, err, false)
+		return c.fail("close", nil, 0, err)
 	}
 	defer c.closeTurn.Open()
 	c.closing.Store(true)
@@ -71,7 +71,7 @@ func (c *Core) wind(ctx context.Context) error {
 	all := c.holders(true)
 	for _, s := range all {
 		if ctx.Err() != nil {
-			return c.fail("close", s, 0, ctx.Err(), false)
+			return c.fail("close", s, 0, ctx.Err())
 		}
 		if err := s.Close(context.Background()); err != nil {
 			c.log.Error("stream closed with an error", zap.Error(err))
@@ -79,7 +79,7 @@ func (c *Core) wind(ctx context.Context) error {
 	}
 	for _, s := range all {
 		if err := c.drain(ctx, s); err != nil {
-			return c.fail("close", s, 0, err, false)
+			return c.fail("close", s, 0, err)
 		}
 	}
 	if err := c.quiet(ctx); err != nil {
@@ -143,7 +143,7 @@ func (c *Core) release(ctx context.Context) error {
 	case len(left) > 0:
 		return c.leaks(left)
 	case k.err != nil:
-		return c.fail("close", nil, 0, k.err, false)
+		return c.fail("close", nil, 0, k.err)
 	}
 	return nil
 }

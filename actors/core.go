@@ -63,6 +63,7 @@ type Core struct {
 	sup    supervisor
 	metal  metalActor
 	relief relief
+	told   told
 
 	calls    sync.Pool
 	ids      atomic.Uint64
@@ -183,14 +184,14 @@ func (c *Core) background(f func()) {
 func (c *Core) quiet(ctx context.Context) error {
 	for c.underway.Load() != 0 {
 		if err := c.idle.WaitContext(ctx); err != nil {
-			return c.fail("close", nil, 0, err, false)
+			return c.fail("close", nil, 0, err)
 		}
 	}
 	return nil
 }
 
 // fail describes an operation that went wrong.
-func (c *Core) fail(op string, s *Stream, size int64, err error, holders bool) error {
+func (c *Core) fail(op string, s *Stream, size int64, err error) *AllocError {
 	f := c.ledger.Totals()
 	limit, _ := c.ledger.Limits()
 	e := &AllocError{
@@ -199,9 +200,6 @@ func (c *Core) fail(op string, s *Stream, size int64, err error, holders bool) e
 	}
 	if s != nil {
 		e.Stream = s.name
-	}
-	if holders {
-		e.Holders = c.ledger.Holders()
 	}
 	return e
 }

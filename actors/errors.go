@@ -36,7 +36,8 @@ var (
 )
 
 // AllocError says what was asked, of whom, and how things stood. It unwraps to
-// the reason, one of the errors above or a ctx's.
+// the reason, one of the errors above or a ctx's. Error is one line, and an indented
+// one for each holder when Holders is set.
 type AllocError struct {
 	Op        string // "malloc", "free", …
 	Stream    string // name; empty: the runtime
@@ -45,8 +46,10 @@ type AllocError struct {
 	Active    int64  // bytes, of the runtime
 	Cache     int64  // bytes, of the runtime
 	Limit     int64  // bytes, the memory limit
-	Holders   string // who holds what, when a limit or the device refused
+	Holders   string // who holds what, when a limit or the device refused: Shortage in words
 	Err       error
+
+	Shortage *Shortage // nil unless a limit or the device refused
 }
 
 func (e *AllocError) Error() string {
@@ -55,15 +58,30 @@ func (e *AllocError) Error() string {
 	if e.Requested > 0 {
 		fmt.Fprintf(&b, " of %d bytes", e.Requested)
 	}
+	if e.Requested >= 1<<20 {
+		fmt.Fprintf(&b, " (%s)", sizeText(e.Requested))
+	}
 	if e.Stream != "" {
 		fmt.Fprintf(&b, " on stream %q", e.Stream)
 	}
-	fmt.Fprintf(&b, " (%s): %v: active %s, cache %s, limit %s", e.Device, e.Err,
-		humanize.IBytes(uint64(e.Active)), humanize.IBytes(uint64(e.Cache)), limitText(e.Limit))
+	fmt.Fprintf(&b, " (%s): %v: ", e.Device, e.Err)
+	if e.Shortage == nil {
+		fmt.Fprintf(&b, "active %s, cache %s, limit %s",
+			humanize.IBytes(uint64(e.Active)), humanize.IBytes(uint64(e.Cache)), limitText(e.Limit))
+		return b.String()
+	}
+	b.WriteString(e.Shortage.String())
 	if e.Holders != "" {
-		fmt.Fprintf(&b, "; held by %s", e.Holders)
+		b.WriteString("\n  " + strings.ReplaceAll(e.Holders, "\n", "\n  "))
 	}
 	return b.String()
+}
+
+// explain adds what holds the memory.
+func (e *AllocError) explain(s *Shortage) {
+	if s != nil {
+		e.Shortage, e.Holders = s, s.holders()
+	}
 }
 
 func (e *AllocError) Unwrap() error { return e.Err }

@@ -30,7 +30,7 @@ func (s *Stream) Malloc(ctx context.Context, size int64) (Buffer, error) {
 			return s.buffer(blk, size), nil
 		}
 		if err != nil {
-			return Buffer{}, s.core.fail("malloc", s, size, err, false)
+			return Buffer{}, s.core.fail("malloc", s, size, err)
 		}
 	}
 	return s.mallocSlow(ctx, size, MallocOptions{})
@@ -91,7 +91,7 @@ func (s *Stream) free(blk *streams.Block, b Buffer) (err error) {
 		s.freeMore()
 	}
 	if err != nil {
-		return s.core.fail("free", s, b.size, err, false)
+		return s.core.fail("free", s, b.size, err)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (s *Stream) Settle(ctx context.Context) error {
 		ctx = context.Background()
 	}
 	if err := s.settled(ctx); err != nil {
-		return s.core.fail("settle", s, 0, err, false)
+		return s.core.fail("settle", s, 0, err)
 	}
 	return nil
 }

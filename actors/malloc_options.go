@@ -23,14 +23,14 @@ type MallocOptions struct {
 // place of its own, so it is a miss.
 func (s *Stream) MallocWith(ctx context.Context, size int64, o MallocOptions) (Buffer, error) {
 	if o.Room < 0 || o.Room > NoLimit-max(size, 0) {
-		return Buffer{}, s.core.fail("malloc", s, size, fmt.Errorf("room %d: %w", o.Room, ErrInvalidSize), false)
+		return Buffer{}, s.core.fail("malloc", s, size, fmt.Errorf("room %d: %w", o.Room, ErrInvalidSize))
 	}
 	if size <= 0 || s.core.checkSize(size) != nil {
 		return s.mallocOdd(size)
 	}
 	if o.Zero {
 		if err := s.core.canZero(); err != nil {
-			return Buffer{}, s.core.fail("malloc", s, size, err, false)
+			return Buffer{}, s.core.fail("malloc", s, size, err)
 		}
 	}
 	return s.mallocSlow(ctx, size, o)
@@ -52,7 +52,7 @@ func (s *Stream) mallocSlow(ctx context.Context, size int64, o MallocOptions) (B
 // has them; otherwise one wait for the device covers all.
 func (s *Stream) MallocAll(ctx context.Context, sizes []int64, out []Buffer) error {
 	if len(out) < len(sizes) {
-		return s.core.fail("malloc all", s, 0, fmt.Errorf("%d sizes for %d buffers: %w", len(sizes), len(out), ErrInvalidSize), false)
+		return s.core.fail("malloc all", s, 0, fmt.Errorf("%d sizes for %d buffers: %w", len(sizes), len(out), ErrInvalidSize))
 	}
 	some := make([]int64, 0, len(sizes))
 	var total int64
@@ -62,7 +62,7 @@ func (s *Stream) MallocAll(ctx context.Context, sizes []int64, out []Buffer) err
 			err = fmt.Errorf("sizes up to %d: %w in all", n, ErrTooLarge)
 		}
 		if err != nil {
-			return s.core.fail("malloc all", s, n, err, false)
+			return s.core.fail("malloc all", s, n, err)
 		}
 		total += n
 		if n > 0 {
@@ -108,11 +108,11 @@ func (b Buffer) Grow(ctx context.Context, size int64) (Buffer, error) {
 	s := b.stream()
 	switch err := s.core.checkSize(size); {
 	case err != nil:
-		return Buffer{}, s.core.fail("grow", s, size, err, false)
+		return Buffer{}, s.core.fail("grow", s, size, err)
 	case size < b.size:
-		return Buffer{}, s.core.fail("grow", s, size, fmt.Errorf("size %d: %w: the buffer has %d", size, ErrInvalidSize, b.size), false)
+		return Buffer{}, s.core.fail("grow", s, size, fmt.Errorf("size %d: %w: the buffer has %d", size, ErrInvalidSize, b.size))
 	case b.block() == nil:
-		return Buffer{}, s.core.fail("grow", s, size, ErrNoRoom, false)
+		return Buffer{}, s.core.fail("grow", s, size, ErrNoRoom)
 	}
 	t := s.core.newTicket(s, want{op: "grow", sizes: []int64{size}, grow: b})
 	if err := t.wait(ctx); err != nil {

@@ -67,7 +67,7 @@ func (s *Stream) receiveFree(ctx actor.Context, m Free) {
 	owner := m.Buffer.stream()
 	switch {
 	case owner == nil || owner.core != s.core:
-		respond(ctx, FreeReply{Err: s.core.fail("free", s, m.Buffer.size, ErrForeignBuffer, false)})
+		respond(ctx, FreeReply{Err: s.core.fail("free", s, m.Buffer.size, ErrForeignBuffer)})
 	case m.Buffer.block() == nil:
 		respond(ctx, FreeReply{})
 	case owner != s:
@@ -75,12 +75,12 @@ func (s *Stream) receiveFree(ctx actor.Context, m Free) {
 		c.background(func() { c.tell(sender, FreeReply{Err: m.Buffer.Free()}) })
 	default:
 		if !m.Buffer.block().Claim(m.Buffer.gen) {
-			respond(ctx, FreeReply{Err: s.core.fail("free", s, m.Buffer.size, ErrDoubleFree, false)})
+			respond(ctx, FreeReply{Err: s.core.fail("free", s, m.Buffer.size, ErrDoubleFree)})
 			return
 		}
 		rs, err := s.takeBack(m.Buffer)
 		if err != nil {
-			err = s.core.fail("free", s, m.Buffer.size, err, false)
+			err = s.core.fail("free", s, m.Buffer.size, err)
 		}
 		if rs == nil {
 			respond(ctx, FreeReply{Err: err})
@@ -98,9 +98,9 @@ func (s *Stream) receiveUse(ctx actor.Context, m RecordUse) {
 	var err error
 	switch owner := m.Buffer.stream(); {
 	case owner == nil || m.Stream == nil || owner.core != s.core || m.Stream.core != s.core:
-		err = s.core.fail("record use", s, m.Buffer.size, ErrForeignBuffer, false)
+		err = s.core.fail("record use", s, m.Buffer.size, ErrForeignBuffer)
 	case owner != s:
-		err = s.core.fail("record use", s, m.Buffer.size, ErrBadMessage, false)
+		err = s.core.fail("record use", s, m.Buffer.size, ErrBadMessage)
 	case m.Buffer.block() != nil && m.Stream != s:
 		err = s.noteUse(m.Buffer, m.Stream)
 	}

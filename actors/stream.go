@@ -120,11 +120,11 @@ func (s *Stream) mallocTicket(ctx context.Context, t *ticket) (Buffer, error) {
 func (s *Stream) mallocOdd(size int64) (Buffer, error) {
 	if size == 0 {
 		if s.core.closing.Load() || s.gone.Load() {
-			return Buffer{}, s.core.fail("malloc", s, size, ErrClosed, false)
+			return Buffer{}, s.core.fail("malloc", s, size, ErrClosed)
 		}
 		return Buffer{h: &s.none}, nil
 	}
-	return Buffer{}, s.core.fail("malloc", s, size, s.core.checkSize(size), false)
+	return Buffer{}, s.core.fail("malloc", s, size, s.core.checkSize(size))
 }
 
 // checkSize names what is wrong with a size that no block can have.
@@ -162,7 +162,7 @@ func (s *Stream) freeUsed(b Buffer) error {
 	c.buf = b
 	s.do(c)
 	if c.err != nil {
-		return s.core.fail("free", s, b.size, c.err, false)
+		return s.core.fail("free", s, b.size, c.err)
 	}
 	s.settleRuns(c.runs)
 	return nil

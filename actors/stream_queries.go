@@ -19,16 +19,16 @@ func (s *Stream) Synchronize(ctx context.Context) error {
 	}
 	mark, err := m.record(s.queue)
 	if err != nil {
-		return s.core.fail("synchronize", s, 0, err, false)
+		return s.core.fail("synchronize", s, 0, err)
 	}
 	if ctx == nil {
 		ctx = context.Background()
 	}
 	if err := s.core.waitMark(ctx, mark); err != nil {
-		return s.core.fail("synchronize", s, 0, err, false)
+		return s.core.fail("synchronize", s, 0, err)
 	}
 	if _, err = m.reached(mark); err != nil {
-		return s.core.fail("synchronize", s, 0, err, false)
+		return s.core.fail("synchronize", s, 0, err)
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func (c *Core) waitMark(ctx context.Context, mark metal.Mark) error {
 // for the device; ctx is looked at before.
 func (s *Stream) Close(ctx context.Context) error {
 	if ctx != nil && ctx.Err() != nil {
-		return s.core.fail("close", s, 0, ctx.Err(), false)
+		return s.core.fail("close", s, 0, ctx.Err())
 	}
 	s.core.begin()
 	defer s.core.end()
@@ -77,7 +77,7 @@ func (s *Stream) Close(ctx context.Context) error {
 	s.stop()
 	s.core.retire(s)
 	if c.err != nil { // a panic; the stream has ended all the same
-		return s.core.fail("close", s, 0, c.err, false)
+		return s.core.fail("close", s, 0, c.err)
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (s *Stream) noteUse(b Buffer, other *Stream) error {
 	// Looked at last: a Free that came before has not seen the use, one that comes
 	// later will.
 	if b.block().Gen() != b.gen {
-		return s.core.fail("record use", s, b.size, ErrDoubleFree, false)
+		return s.core.fail("record use", s, b.size, ErrDoubleFree)
 	}
 	return nil
 }

@@ -87,9 +87,7 @@ func (p *supervisor) promise(t *ticket) stage {
 		t.leaving = v.Leaving
 		return settleUp
 	}
-	t.failed = true
-	t.err = fmt.Errorf("%w: %d more bytes from the device would take reserved %d over the %s limit",
-		ErrLimitExceeded, need, v.Over, v.Whose)
+	t.failed, t.err = true, p.refuseOver(t, need, v.Over, v.Whose, v.Own)
 	return undo
 }
 
@@ -110,6 +108,8 @@ func (p *supervisor) book(t *ticket) stage {
 	if errors.Is(t.err, ErrOutOfMemory) && !t.swept {
 		t.askedOwn, t.asked, t.swept, t.again = true, true, true, true
 		t.sweep, t.sweepOver = everything, p.byCache(false)
+	} else if refused(t.err) && t.short == nil {
+		p.refusedByDevice(t)
 	}
 	return abort
 }

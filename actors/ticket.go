@@ -39,7 +39,8 @@ type ticket struct {
 	leaving   int64 // bytes whose return to the device it has waited for
 	sweep     int64 // bytes to sweep from caches before the next stage
 	sweepOver []*Stream
-	failed    bool // the device work was undone, err says why
+	failed    bool      // the device work was undone, err says why
+	short     *Shortage // and if the memory did not suffice, what holds it
 
 	entered  []*streams.Plan // sizes that have their memory
 	plan     *streams.Plan   // of the next size; in wipe and hand the one that has grown
@@ -88,6 +89,8 @@ const (
 	hand
 	abort
 	press
+	explain // why it will be refused
+	refuse
 	done
 )
 
@@ -127,6 +130,8 @@ func (t *ticket) step() {
 		t.stage = t.stream.hand(t)
 	case abort:
 		t.stage = t.stream.abort(t)
+	case refuse:
+		t.stage = t.stream.answer(t, t.err)
 	}
 }
 
@@ -161,7 +166,7 @@ func (t *ticket) hop(mayEnter bool) {
 		return
 	}
 	switch t.stage {
-	case look, commit, hand, abort:
+	case look, commit, hand, abort, refuse:
 		t.stream.send(t, mayEnter)
 	case promise, book:
 		t.core.sup.send(t, mayEnter)
@@ -176,6 +181,8 @@ func (t *ticket) hop(mayEnter bool) {
 		t.wipe(mayEnter)
 	case press:
 		t.press()
+	case explain:
+		t.inquire(mayEnter)
 	case done:
 		t.finish()
 	}
@@ -229,7 +236,7 @@ func (t *ticket) wait(ctx context.Context) error {
 	if err := t.gate.WaitContext(ctx); err == nil {
 		return t.err
 	} else if t.state.CompareAndSwap(waiting, abandoned) {
-		return t.core.fail(t.op, t.stream, t.total(), err, false)
+		return t.core.fail(t.op, t.stream, t.total(), err)
 	}
 	t.gate.Wait() // it was answered a moment ago
 	return t.err

@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/metalloc/metalloc/actors/ledger"
@@ -39,7 +38,7 @@ func (s *Stream) look(t *ticket) stage {
 	if err != nil || plan == nil {
 		return s.answer(t, err)
 	}
-	t.plan, t.work, t.failed, t.err = plan, work{}, false, nil
+	t.plan, t.work, t.failed, t.err, t.short = plan, work{}, false, nil, nil
 	s.plans++
 	if plan.Missing() == 0 {
 		s.settle(ledger.Change{})
@@ -235,11 +234,12 @@ func (s *Stream) deliver(t *ticket, blks []*streams.Block) bool {
 // answer ends a ticket without a buffer.
 func (s *Stream) answer(t *ticket, err error) stage {
 	if err != nil && t.state.CompareAndSwap(waiting, answered) {
-		refused := errors.Is(err, ErrLimitExceeded) || errors.Is(err, ErrOutOfMemory)
-		if refused {
+		e := s.core.fail(t.op, s, t.total(), err)
+		if refused(err) {
 			s.core.ledger.Refused(&s.row)
+			e.explain(t.short)
 		}
-		t.err = s.core.fail(t.op, s, t.total(), err, refused)
+		t.err = e
 	}
 	return done
 }
@@ -247,15 +247,22 @@ func (s *Stream) answer(t *ticket, err error) stage {
 // abort is a ticket's last stage when the limit or the device has said no; or
 // its first again, if only now caches are swept or the program is asked.
 func (s *Stream) abort(t *ticket) stage {
-	s.drop(t)
+	next := refuse
 	switch {
 	case t.again:
 		t.again = false
-		return look
+		next = look
 	case t.mayPress():
-		return press
+		next = press
+	case t.mayInquire():
+		s.explain(t)
+		next = explain
 	}
-	return s.answer(t, t.err)
+	s.drop(t)
+	if next == refuse { // in the same turn
+		return s.answer(t, t.err)
+	}
+	return next
 }
 
 // drop gives back the places that the ticket has claimed.

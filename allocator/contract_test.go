@@ -243,7 +243,7 @@ func TestRefuse(t *testing.T) {
 	require.EqualValues(t, 2*page, ae.Requested)
 	require.EqualValues(t, 3*page, ae.Active)
 	require.EqualValues(t, 4*page, ae.Limit)
-	require.Equal(t, `"a" active 4.0 MiB + cache 0 B + slack 0 B, "b" active 2.0 MiB + cache 0 B + slack 0 B`, ae.Holders)
+	require.Equal(t, "\"a\": active 4 MiB in 1 buffer, the largest 4 MiB\n\"b\": active 2 MiB in 1 buffer, the largest 2 MiB", ae.Holders)
 	before.Total.Refusals++
 	require.Equal(t, before.Total, rt.Snapshot().Total, "nothing else is changed")
 	require.Equal(t, calls[sim.CallCreate], dev.Calls()[sim.CallCreate])
@@ -269,7 +269,8 @@ func TestOutOfMemoryReclaims(t *testing.T) {
 	_, err := a.Malloc(ctx, 1)
 	require.ErrorIs(t, err, allocator.ErrOutOfMemory)
 	require.NotErrorIs(t, err, allocator.ErrLimitExceeded)
-	require.Contains(t, err.Error(), "held by")
+	require.Contains(t, err.Error(), `: 2 MiB wanted, reserved 16 MiB = active 16 MiB + cache 0 B + slack 0 B
+  "stream-2": active 16 MiB in 1 buffer, the largest 16 MiB`)
 	require.EqualValues(t, 8*page, rt.ReservedMemory())
 	free(t, x)
 	creates := dev.Calls()[sim.CallCreate]

@@ -75,7 +75,7 @@ func ExampleRuntime_SetMemoryLimit() {
 	// Output:
 	// 1020054732 <nil>
 	// true
-	// 2097152 4194304 "decode" active 3.0 MiB + cache 0 B + slack 1.0 MiB
+	// 2097152 4194304 "decode": active 3 MiB in 1 buffer, the largest 3 MiB; cache 0 B + slack 1 MiB: 1 MiB where it would have lain
 	// <nil> <nil> <nil>
 }
 

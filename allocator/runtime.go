@@ -17,6 +17,12 @@ type (
 	Buffer = actors.Buffer
 	// AllocError is what Malloc, Free and their like return.
 	AllocError = actors.AllocError
+	// Shortage is why memory was refused, in an AllocError.
+	Shortage = actors.Shortage
+	// Holding is what one stream holds, in a Shortage.
+	Holding = actors.Holding
+	// LiveGroup is live buffers of one size, in a Holding.
+	LiveGroup = actors.LiveGroup
 	// LeakError is what Close returns while buffers live.
 	LeakError = actors.LeakError
 	// MallocOptions are what MallocWith can do beyond Malloc.

@@ -1,13 +1,8 @@
 package ledger
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
-	"slices"
-	"strings"
-
-	humanize "github.com/dustin/go-humanize"
 
 	"github.com/metalloc/metalloc/telemetry"
 )
@@ -201,22 +196,6 @@ func (l *Ledger) poolAccount() account {
 	pool.cache += l.pool.transit
 	pool.peak, pool.reservedPeak = l.pool.peak, l.pool.reservedPeak
 	return pool
-}
-
-// Holders names the largest holders, for people.
-func (l *Ledger) Holders() string {
-	const most = 4
-	_, rows, _ := l.Snapshot()
-	slices.SortStableFunc(rows, func(a, b telemetry.Stream) int { return cmp.Compare(b.Reserved, a.Reserved) })
-	var parts []string
-	for _, r := range rows {
-		if r.Reserved == 0 || len(parts) == most {
-			break
-		}
-		parts = append(parts, fmt.Sprintf("%q active %s + cache %s + slack %s", r.Name,
-			humanize.IBytes(uint64(r.Active)), humanize.IBytes(uint64(r.Cache)), humanize.IBytes(uint64(r.Slack))))
-	}
-	return strings.Join(parts, ", ")
 }
 
 // Check says what doesn't add up, for tests and after a panic; idle: nothing is

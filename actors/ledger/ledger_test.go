@@ -78,14 +78,14 @@ func TestGrowOfALimitedStream(t *testing.T) {
 	l.SetCacheLimitOf(a, u(5))
 	require.True(t, a.Limited())
 	require.False(t, b.Limited())
-	require.Equal(t, Verdict{Over: u(1), Whose: "stream's memory"}, l.Grow(a, u(21), false, true, true))
+	require.Equal(t, Verdict{Own: true, Over: u(1), Whose: "stream's memory"}, l.Grow(a, u(21), false, true, true))
 	require.True(t, l.Grow(a, u(15), false, false, false).OK)
-	require.Equal(t, Verdict{Over: u(5), Whose: "stream's memory"}, l.Grow(a, u(10), false, true, true), "promises count")
+	require.Equal(t, Verdict{Own: true, Over: u(5), Whose: "stream's memory"}, l.Grow(a, u(10), false, true, true), "promises count")
 	require.True(t, l.Grow(b, u(60), false, false, false).OK)
 	require.Equal(t, Verdict{Over: u(1), Whose: "memory"}, l.Grow(b, u(26), false, true, true))
 	require.True(t, l.Grow(a, u(10), true, true, true).OK)
 	l.Arrived(a, u(15), u(15), u(15))
-	require.Equal(t, Verdict{Over: u(6), Whose: "stream's memory"}, l.Grow(a, u(1), false, true, true), "what is on its way counts")
+	require.Equal(t, Verdict{Own: true, Over: u(6), Whose: "stream's memory"}, l.Grow(a, u(1), false, true, true), "what is on its way counts")
 	require.Equal(t, u(3), settle(l, a, streams.Figures{Active: 7, Cache: 8}, Change{Mallocs: 1, FromPool: u(15), Coming: u(-15)}))
 	require.Zero(t, a.coming)
 	require.Equal(t, u(3), l.CacheExcess(a))
@@ -205,16 +205,6 @@ func TestLedgerPeaks(t *testing.T) {
 	require.Equal(t, [3]int64{9, 10, 0}, peaks())
 	set(b, 9, Change{Grew: true})
 	require.Equal(t, [3]int64{10, 10, 9}, peaks())
-}
-
-func TestHolders(t *testing.T) {
-	l := New()
-	require.Empty(t, l.Holders())
-	for i, n := range []int64{3, 1, 0, 5, 2, 4} {
-		settle(l, openRow(l, uint64(i), string(rune('a'+i))), streams.Figures{Active: n << 11}, Change{Mallocs: 1})
-	}
-	require.Equal(t, `"d" active 5.0 MiB + cache 0 B + slack 0 B, "f" active 4.0 MiB + cache 0 B + slack 0 B, `+
-		`"a" active 3.0 MiB + cache 0 B + slack 0 B, "e" active 2.0 MiB + cache 0 B + slack 0 B`, l.Holders())
 }
 
 // More than a word of credit holds, in one stream and in all.

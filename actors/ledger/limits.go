@@ -10,7 +10,7 @@ const noLimit = math.MaxInt64
 type Verdict struct {
 	OK      bool
 	Reclaim int64  // take that much back from caches first, then ask again
-	Own     bool   // from the stream's own, since its own limit wants it
+	Own     bool   // it is the stream's own limit that says so: from its own cache
 	Leaving int64  // there is room once that much has got back to the device
 	Cache   int64  // is cached: with all of it there would be room
 	Over    int64  // by how much reserved would pass the limit
@@ -34,7 +34,7 @@ func (l *Ledger) Grow(r *Row, n int64, guide, askedOwn, asked bool) Verdict {
 		return Verdict{Reclaim: after - l.threshold}
 	}
 	if !guide && own > r.memoryLimit {
-		return Verdict{Over: own - r.memoryLimit, Whose: "stream's memory"}
+		return Verdict{Own: true, Over: own - r.memoryLimit, Whose: "stream's memory"}
 	}
 	if leaving := l.pool.transit - l.pool.coming; !guide && after > l.memoryLimit && after-leaving <= l.memoryLimit {
 		return Verdict{Leaving: leaving, Over: after - l.memoryLimit, Whose: "memory"}

@@ -7,15 +7,15 @@
 //
 // Exit codes: 0, 1 for a failure, 2 for a command line that makes no sense. In
 // the last two cases one line on stderr says what is wrong, and nothing is
-// printed on stdout.
+// printed on stdout. When memory did not suffice, indented lines say who holds it.
 package main
 
 import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime/debug"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -30,13 +30,19 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "metalloc:", strings.ReplaceAll(err.Error(), "\n", "; ")) // joined errors have lines
+	fmt.Fprintln(os.Stderr, "metalloc:", onOneLine(err.Error()))
 	var usage usageError
 	if errors.As(err, &usage) {
 		os.Exit(exitUsage)
 	}
 	os.Exit(exitFailure)
 }
+
+// onOneLine joins the lines of joined errors; those that say more of one, indented,
+// stay.
+func onOneLine(text string) string { return newLine.ReplaceAllString(text, "; $1") }
+
+var newLine = regexp.MustCompile(`\n+(\S)`)
 
 // usageError is a command line that makes no sense.
 type usageError struct{ error }

@@ -62,11 +62,27 @@ func TestBadPeaks(t *testing.T) {
 
 func TestTooMuch(t *testing.T) {
 	trace := tracePath("serve-4streams")
-	requireRefused(t, exitFailure, []string{"event ", "out of device memory"}, "replay", "--device=sim", "--memory=64MiB", trace)
+	requireExplained(t, "out of device memory", "replay", "--device=sim", "--memory=64MiB", trace)
 	requireRefused(t, exitFailure, []string{"event 1 ", "larger than"}, "replay", "--device=sim", "--memory=64MiB", tracePath("train-gpt2"))
-	requireRefused(t, exitFailure, []string{"event ", "out of device memory"}, "replay", "--device=host", "--memory=64MiB", trace)
-	requireRefused(t, exitFailure, []string{"event ", "limit exceeded"}, "replay", "--memory-limit=300MiB", trace)
-	requireRefused(t, exitFailure, []string{"event ", "limit exceeded"}, "replay", "--memory-limit=300MiB", "--policy=refuse", "--json", trace)
+	requireExplained(t, "out of device memory", "replay", "--device=host", "--memory=64MiB", trace)
+	requireExplained(t, "limit exceeded", "replay", "--memory-limit=300MiB", trace)
+	requireExplained(t, "limit exceeded", "replay", "--memory-limit=300MiB", "--policy=refuse", "--json", trace)
+}
+
+// requireExplained checks that a replay which runs out of memory says so in a line,
+// and who holds it in indented ones.
+func requireExplained(t *testing.T, text string, args ...string) {
+	t.Helper()
+	stdout, stderr, code := metalloc(t, args...)
+	require.Equal(t, exitFailure, code, "%v: %s", args, stderr)
+	require.Empty(t, stdout)
+	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+	require.Regexp(t, "^metalloc: event .*"+text+".*reserved .* = active ", lines[0])
+	require.Greater(t, len(lines), 1)
+	require.Regexp(t, `^  "stream-\d+": active .* buffers?, the largest `, lines[1])
+	for _, l := range lines[1:] {
+		require.Regexp(t, `^  \S`, l)
+	}
 }
 
 // replayed runs replay --json.
