@@ -105,13 +105,21 @@ func (g *borrowing) hop(mayEnter bool) {
 
 // choose picks the pages to take, stream by stream.
 func (g *borrowing) choose() {
-	g.offers = streams.Choose(g.offers, g.t.gaps())
+	g.offers = g.t.choose(g.offers)
 	g.wanted = g.t.work.moved
 	for _, o := range g.offers {
 		g.wanted += o.Size
 	}
 	slices.SortStableFunc(g.offers, func(a, b streams.Offer) int { return a.From - b.From })
 	g.stage = collect
+}
+
+// choose picks the free pages, or segments, that the ticket takes.
+func (t *ticket) choose(offers []streams.Offer) []streams.Offer {
+	if t.plan.Segment > 0 {
+		return streams.ChooseSegment(offers, t.plan.Segment-t.work.moved)
+	}
+	return streams.Choose(offers, t.gaps())
 }
 
 // gaps are the sizes of what the ticket's place still misses.

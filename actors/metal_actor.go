@@ -129,6 +129,17 @@ func (m *metalActor) serve(t *ticket) stage {
 }
 
 func (m *metalActor) serveSegment(t *ticket) error {
+	w := &t.work
+	if len(w.moves) == 1 && w.moves[0].Size >= t.plan.Segment {
+		l := w.moves[0]
+		w.rng, w.pages, w.moves = l.Range, l.Pages, nil
+		l.Pages, l.Size = nil, 0 // it has arrived
+		m.forget()
+		return nil
+	}
+	if err := m.returnMoves(t); err != nil {
+		return err
+	}
 	err := m.taken(callAlloc, func() (err error) {
 		t.work.segment, err = m.segmenter.Alloc(t.plan.Segment)
 		return err
@@ -201,18 +212,37 @@ func (m *metalActor) fill(t *ticket) error {
 	if len(left) == 0 {
 		return nil
 	}
-	l := m.leavePages(left)
+	return m.giveBackFor(t, m.leavePages(left))
+}
+
+// giveBackFor gives memory that was on its way to a ticket's place back to the
+// device. It is booked here, so that what is taken next makes no peak.
+func (m *metalActor) giveBackFor(t *ticket, l *leaving) error {
 	size := l.Size
 	m.giveBack(l)
 	gone := size - l.Size
-	w.moved -= size
-	m.released -= gone // booked here, so that what is created next makes no peak
+	t.work.moved -= size
+	m.released -= gone
 	m.core.ledger.Arrived(&t.stream.row, 0, -gone, -size)
 	m.forget()
 	if errors.Is(l.refusal, errLingers) { // it follows
 		return nil
 	}
 	return l.refusal
+}
+
+// returnMoves gives back whole segments that make room for one that none of them
+// can be.
+func (m *metalActor) returnMoves(t *ticket) error {
+	w := &t.work
+	for len(w.moves) > 0 {
+		l := w.moves[0]
+		l.kept, w.moves = false, w.moves[1:]
+		if err := m.giveBackFor(t, l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // leavePages is leave for pages that are mapped nowhere.

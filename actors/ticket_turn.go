@@ -51,7 +51,7 @@ func (s *Stream) look(t *ticket) stage {
 	if s.core.ledger.CachedElsewhere(&s.row) >= s.core.leastPage() {
 		return borrow
 	}
-	s.lend(t, streams.Choose(s.offers(t, nil), t.gaps()))
+	s.lend(t, t.choose(s.offers(t, nil)))
 	return t.borrowed()
 }
 

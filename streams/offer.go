@@ -120,6 +120,27 @@ func Choose(offers []Offer, gaps []int64) []Offer {
 	return offers[:n]
 }
 
+// ChooseSegment is Choose for whole segments: the smallest that is large enough, if
+// it is no more than twice as large; or else the oldest ones that make room for one.
+func ChooseSegment(offers []Offer, size int64) []Offer {
+	best := -1
+	for i, o := range offers {
+		if o.Size >= size && o.Size <= 2*size && (best < 0 || o.Size < offers[best].Size) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		return offers[best : best+1]
+	}
+	slices.SortStableFunc(offers, func(a, b Offer) int { return cmp.Compare(a.Since, b.Since) })
+	for i, o := range offers {
+		if size -= o.Size; size <= 0 {
+			return offers[:i+1]
+		}
+	}
+	return offers
+}
+
 // bestGap finds the smallest gap that the page fits into, or -1.
 func bestGap(gaps []int64, size int64) int {
 	best := -1
