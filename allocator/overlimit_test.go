@@ -100,14 +100,17 @@ func (m *meter) set(rt *allocator.Runtime, limit int64) error {
 	return err
 }
 
+// metered is called by one goroutine at a time, as the runtime calls a Pager.
 type metered struct {
 	*sim.Device
 	*meter
+	sizes map[metal.Handle]int64
 }
 
 func (d metered) Create(n int64) (metal.Handle, error) {
 	h, err := d.Device.Create(n)
 	if err == nil {
+		d.sizes[h] = n
 		d.take(n)
 	}
 	return h, err
@@ -116,7 +119,7 @@ func (d metered) Create(n int64) (metal.Handle, error) {
 func (d metered) Release(h metal.Handle) error {
 	err := d.Device.Release(h)
 	if err == nil {
-		d.back(page)
+		d.back(d.sizes[h])
 	}
 	return err
 }
@@ -151,7 +154,7 @@ func newMetered(t *testing.T, rng *rand.Rand, m *meter, hook func(sim.Call)) met
 	var wrapped metal.Device = meteredSegments{dev, m}
 	if rng.IntN(3) > 0 {
 		paged := simDevice(t, sim.Config{})
-		wrapped, dev = metered{paged, m}, paged.SegmentDevice
+		wrapped, dev = metered{paged, m, map[metal.Handle]int64{}}, paged.SegmentDevice
 	}
 	dev.Hook(hook)
 	if rng.IntN(2) == 0 {
