@@ -197,12 +197,21 @@ func (m *metalActor) fill(t *ticket) error {
 	gone := size - l.Size
 	w.moved -= size
 	m.released -= gone // booked here, so that what is created next makes no peak
-	m.core.ledger.Arrived(&t.stream.row, 0, -gone, -size)
+	more := max(0, uncreated(w.pages)-t.promised)
+	t.promised += more // the room is the ticket's, whoever else asks now
+	m.core.ledger.Arrived(&t.stream.row, -more, -gone, -size)
 	m.forget()
-	if errors.Is(l.refusal, errLingers) { // it follows
-		return nil
-	}
 	return l.refusal
+}
+
+// uncreated sums the pages that are still to be created.
+func uncreated(pages []streams.Page) (n int64) {
+	for _, p := range pages {
+		if p.Handle == 0 {
+			n += p.Size
+		}
+	}
+	return n
 }
 
 // leavePages is leave for pages that are mapped nowhere.
