@@ -46,6 +46,9 @@ func (m *metalActor) leave(rs runs, kept bool) []*leaving {
 
 // part takes places that pages have left early, once they may be unmapped.
 func (m *metalActor) part(rs runs) {
+	if len(rs) == 0 {
+		return
+	}
 	m.inbox.mu.Lock()
 	defer m.inbox.mu.Unlock()
 	for _, r := range rs {
@@ -152,6 +155,19 @@ func (m *metalActor) unmapLeaving(l *leaving) error {
 // errLingers: released once its old place has parted.
 var errLingers = errors.New("still mapped where queued work may use it")
 
+// lingers reports whether the page is still mapped where it has left early. Places
+// that have parted since are unmapped now.
+func (m *metalActor) lingers(p streams.Page) bool {
+	if m.lingering[p.Handle] > 0 {
+		for _, l := range m.leaving {
+			if l.parted && l.Size > 0 {
+				_ = m.unmapLeaving(l)
+			}
+		}
+	}
+	return m.lingering[p.Handle] > 0
+}
+
 // giveBack notes each step where a panic in the next finds it.
 func (m *metalActor) giveBack(l *leaving) {
 	if m.unmapLeaving(l) != nil {
@@ -159,7 +175,7 @@ func (m *metalActor) giveBack(l *leaving) {
 	}
 	for len(l.Pages) > 0 {
 		p := l.Pages[0]
-		if m.lingering[p.Handle] > 0 {
+		if m.lingers(p) {
 			l.refusal = errLingers
 			return
 		}

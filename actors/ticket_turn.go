@@ -273,4 +273,8 @@ func (s *Stream) drop(t *ticket) {
 	t.plan, t.entered = nil, nil
 	delete(s.growing, t.grow.block())
 	s.excess(t, ledger.Change{})
+	if t.failed && s.heap.Parting() {
+		s.stranded = true
+		s.watch()
+	}
 }
