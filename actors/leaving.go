@@ -3,10 +3,10 @@ package actors
 import (
 	"errors"
 	"slices"
-	"sync"
 
 	"go.uber.org/zap"
 
+	"github.com/metalloc/metalloc/internal/steps"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/streams"
 )
@@ -26,7 +26,7 @@ type leaving struct {
 // give the place to another block from then on, so whoever maps pages there
 // must find the old ones here, even if those who bring them come later.
 type inbox struct {
-	mu   sync.Mutex
+	mu   steps.Mutex
 	runs []*leaving
 }
 
@@ -34,13 +34,20 @@ func (m *metalActor) leave(rs runs, kept bool) []*leaving {
 	if len(rs) == 0 {
 		return nil
 	}
+	return m.leaveBooked(rs, kept, func() {})
+}
+
+// leaveBooked is leave, and books it: whoever reads in the books that pages are
+// leaving will find them here.
+func (m *metalActor) leaveBooked(rs runs, kept bool, book func()) []*leaving {
 	ls := make([]*leaving, len(rs))
 	for i, r := range rs {
 		ls[i] = &leaving{run: r, kept: kept}
 	}
 	m.inbox.mu.Lock()
+	defer m.inbox.mu.Unlock()
+	book()
 	m.inbox.runs = append(m.inbox.runs, ls...)
-	m.inbox.mu.Unlock()
 	return ls
 }
 

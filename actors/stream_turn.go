@@ -27,8 +27,11 @@ func (s *Stream) settle(c ledger.Change) (excess int64) {
 // leave passes pages that the heap has given up to the metal actor, which gives
 // them back to the device when it is asked next, and books them.
 func (s *Stream) leave(rs runs) {
-	s.settle(ledger.Change{FromPool: -streams.SizeOf(rs)})
-	s.core.metal.leave(rs, false)
+	if len(rs) == 0 {
+		s.settle(ledger.Change{})
+		return
+	}
+	s.core.metal.leaveBooked(rs, false, func() { s.settle(ledger.Change{FromPool: -streams.SizeOf(rs)}) })
 }
 
 // offers adds what the stream could give up now to the list, for a ticket.

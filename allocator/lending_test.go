@@ -180,3 +180,47 @@ func TestLendingBelowALimit(t *testing.T) {
 		require.NoError(t, dev.Close())
 	}
 }
+
+// Pages on their way back to the device are room for a malloc, from the moment when
+// their stream gives them up.
+func TestLeavingPagesAreRoom(t *testing.T) {
+	sys := allocator.NewSystem(nil)
+	defer sys.Shutdown()
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+		s := simseam.New(seed)
+		dev := simDevice(t, sim.Config{HandleSize: page})
+		dev.Hook(func(sim.Call) { s.Yield() })
+		s.Go(func() {
+			rt, err := allocator.Open(dev, allocator.WithSeam(s), allocator.WithActorSystem(sys),
+				allocator.WithPolicy(allocator.Refuse), allocator.WithMemoryLimit(4*page))
+			require.NoError(t, err)
+			a, err := rt.NewStream()
+			require.NoError(t, err)
+			b, err := rt.NewStream()
+			require.NoError(t, err)
+			x, err := a.Malloc(ctx, 4*page)
+			require.NoError(t, err)
+			require.NoError(t, x.Free())
+			give := []func() error{
+				func() error { _, err := a.ClearCache(); return err },
+				func() error { return a.Close(ctx) },
+				func() error { _, err := a.SetCacheLimit(0); return err },
+			}[seed%3]
+			simulateAll(s, []func(){
+				func() { require.NoError(t, give()) },
+				func() {
+					x, err := b.Malloc(ctx, 4*page)
+					require.NoError(t, err, "-seed %d", seed)
+					require.NoError(t, x.Free())
+				},
+			})
+			require.NoError(t, rt.Close(ctx))
+		})
+		preempt(s, seed)
+		var err error
+		within(t, func() { err = s.Run() })
+		steps.Preempt(nil)
+		require.NoError(t, err)
+		require.NoError(t, dev.Close())
+	}
+}
