@@ -98,6 +98,11 @@ func (g *borrowing) hop(mayEnter bool) {
 	case collect:
 		g.streams[g.offers[0].From].send(g, mayEnter)
 	case lent:
+		for _, s := range g.streams {
+			if s.gone.Load() { // closed, and that may have been the last it had
+				s.core.background(func() { s.core.retire(s) })
+			}
+		}
 		g.t.stage = g.t.borrowed()
 		g.t.hop(mayEnter)
 	}
@@ -136,13 +141,18 @@ func (t *ticket) gaps() []int64 {
 }
 
 // borrowed goes on with what there is: only what is still missing has to come from
-// the device.
+// the device. The stream's own limit counts what others have lent as well.
 func (t *ticket) borrowed() stage {
-	if t.work.moved >= t.plan.Missing() {
+	missing := t.plan.Missing()
+	limit, _ := t.core.ledger.LimitsOf(&t.stream.row)
+	if t.work.own >= missing || t.work.moved >= missing && limit == NoLimit {
 		return serve
 	}
 	return promise
 }
+
+// own reports whether pages can move early from the stream to the ticket's place.
+func (t *ticket) own(s *Stream) bool { return t.stream == s && !t.late }
 
 // lenders lists the streams that may have free pages.
 func (p *supervisor) lenders() []*Stream { return p.byCache(false) }

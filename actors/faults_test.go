@@ -296,7 +296,7 @@ func markerProgram(t *testing.T, kind string, n, skip int) {
 
 // A miss that gathers pages from two places, of which the second fails.
 func TestMoveFailsHalfway(t *testing.T) {
-	dev, err := sim.New(sim.Config{PageSize: 64 << 10})
+	dev, err := sim.New(sim.Config{PageSize: 64 << 10, HandleSize: 64 << 10})
 	require.NoError(t, err)
 	c := start(t, dev, defaults())
 	s := newStream(t, c, actors.StreamConfig{})

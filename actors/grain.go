@@ -4,7 +4,8 @@ package actors
 // whose calls cost by the handle. A page moves whole or not at all: small ones are
 // easily put to another use, large ones are cheap. Large ones therefore while hardly
 // anything lies idle on pages that are in use, as when a program begins; then small
-// ones, for as long as that keeps the device's calls to a small share of the time.
+// ones, for as long as that keeps the device's calls to a small share of the time,
+// and near the memory limit always.
 
 // grain keeps account of that share, as a bucket that time drains.
 type grain struct {
@@ -21,6 +22,9 @@ const (
 	// pinnedShare: large pages while at most one part in so many of what is reserved
 	// lies idle on pages that are in use.
 	pinnedShare = 256
+
+	// nearLimit: the limit is near when at most one part in so many of it is left.
+	nearLimit = 8
 )
 
 func newGrain(now, spent int64) grain { return grain{at: now, spent: spent, over: -grainCredit} }
@@ -42,6 +46,9 @@ func (m *metalActor) largest(t *ticket) int64 {
 	}
 	small := m.grain.coarse(m.core.now(), m.driverNS()) * page
 	all := m.core.ledger.Totals()
+	if limit, _ := m.core.ledger.Limits(); all.Reserved > limit-limit/nearLimit {
+		return page
+	}
 	// What is free here is the ticket's, or on a page that can't be had.
 	reused := t.plan.Size() - t.plan.Missing()
 	if pinned := all.Cache + all.Slack - t.work.moved - reused; pinned > all.Reserved/pinnedShare {

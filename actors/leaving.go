@@ -3,10 +3,10 @@ package actors
 import (
 	"errors"
 	"slices"
-	"sync"
 
 	"go.uber.org/zap"
 
+	"github.com/metalloc/metalloc/internal/steps"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/streams"
 )
@@ -26,7 +26,7 @@ type leaving struct {
 // give the place to another block from then on, so whoever maps pages there
 // must find the old ones here, even if those who bring them come later.
 type inbox struct {
-	mu   sync.Mutex
+	mu   steps.Mutex
 	runs []*leaving
 }
 
@@ -34,18 +34,28 @@ func (m *metalActor) leave(rs runs, kept bool) []*leaving {
 	if len(rs) == 0 {
 		return nil
 	}
+	return m.leaveBooked(rs, kept, func() {})
+}
+
+// leaveBooked is leave, and books it: whoever reads in the books that pages are
+// leaving will find them here.
+func (m *metalActor) leaveBooked(rs runs, kept bool, book func()) []*leaving {
 	ls := make([]*leaving, len(rs))
 	for i, r := range rs {
 		ls[i] = &leaving{run: r, kept: kept}
 	}
 	m.inbox.mu.Lock()
+	defer m.inbox.mu.Unlock()
+	book()
 	m.inbox.runs = append(m.inbox.runs, ls...)
-	m.inbox.mu.Unlock()
 	return ls
 }
 
 // part takes places that pages have left early, once they may be unmapped.
 func (m *metalActor) part(rs runs) {
+	if len(rs) == 0 {
+		return
+	}
 	m.inbox.mu.Lock()
 	defer m.inbox.mu.Unlock()
 	for _, r := range rs {
@@ -152,6 +162,19 @@ func (m *metalActor) unmapLeaving(l *leaving) error {
 // errLingers: released once its old place has parted.
 var errLingers = errors.New("still mapped where queued work may use it")
 
+// lingers reports whether the page is still mapped where it has left early. Places
+// that have parted since are unmapped now.
+func (m *metalActor) lingers(p streams.Page) bool {
+	if m.lingering[p.Handle] > 0 {
+		for _, l := range m.leaving {
+			if l.parted && l.Size > 0 {
+				_ = m.unmapLeaving(l)
+			}
+		}
+	}
+	return m.lingering[p.Handle] > 0
+}
+
 // giveBack notes each step where a panic in the next finds it.
 func (m *metalActor) giveBack(l *leaving) {
 	if m.unmapLeaving(l) != nil {
@@ -159,7 +182,7 @@ func (m *metalActor) giveBack(l *leaving) {
 	}
 	for len(l.Pages) > 0 {
 		p := l.Pages[0]
-		if m.lingering[p.Handle] > 0 {
+		if m.lingers(p) {
 			l.refusal = errLingers
 			return
 		}

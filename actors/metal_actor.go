@@ -212,22 +212,23 @@ func (m *metalActor) fill(t *ticket) error {
 	if len(left) == 0 {
 		return nil
 	}
-	return m.giveBackFor(t, m.leavePages(left))
+	return m.giveBackFor(t, m.leavePages(left), uncreated(w.pages))
 }
 
 // giveBackFor gives memory that was on its way to a ticket's place back to the
-// device. It is booked here, so that what is taken next makes no peak.
-func (m *metalActor) giveBackFor(t *ticket, l *leaving) error {
+// device. That is booked here, so that what is taken next makes no peak, and need,
+// what the ticket will take in all, is promised to it: the room is the ticket's,
+// whoever else asks now.
+func (m *metalActor) giveBackFor(t *ticket, l *leaving, need int64) error {
 	size := l.Size
 	m.giveBack(l)
 	gone := size - l.Size
 	t.work.moved -= size
 	m.released -= gone
-	m.core.ledger.Arrived(&t.stream.row, 0, -gone, -size)
+	more := max(0, need-t.promised)
+	t.promised += more
+	m.core.ledger.Arrived(&t.stream.row, -more, -gone, -size)
 	m.forget()
-	if errors.Is(l.refusal, errLingers) { // it follows
-		return nil
-	}
 	return l.refusal
 }
 
@@ -238,11 +239,21 @@ func (m *metalActor) returnMoves(t *ticket) error {
 	for len(w.moves) > 0 {
 		l := w.moves[0]
 		l.kept, w.moves = false, w.moves[1:]
-		if err := m.giveBackFor(t, l); err != nil {
+		if err := m.giveBackFor(t, l, t.plan.Segment); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// uncreated sums the pages that are still to be created.
+func uncreated(pages []streams.Page) (n int64) {
+	for _, p := range pages {
+		if p.Handle == 0 {
+			n += p.Size
+		}
+	}
+	return n
 }
 
 // leavePages is leave for pages that are mapped nowhere.

@@ -41,6 +41,7 @@ type Stream struct {
 	unmarked int64 // bytes freed since the last of them
 	watched  map[metal.Mark]struct{}
 	clearTo  uint64 // pages freed up to this clock go back as soon as they may
+	stranded bool   // pages that have left early wait, somewhere on their way back, for their old place
 }
 
 // StreamConfig is what a stream is opened with. The zero value works.

@@ -27,24 +27,30 @@ func (s *Stream) settle(c ledger.Change) (excess int64) {
 // leave passes pages that the heap has given up to the metal actor, which gives
 // them back to the device when it is asked next, and books them.
 func (s *Stream) leave(rs runs) {
-	s.settle(ledger.Change{FromPool: -streams.SizeOf(rs)})
-	s.core.metal.leave(rs, false)
+	if len(rs) == 0 {
+		s.settle(ledger.Change{})
+		return
+	}
+	s.core.metal.leaveBooked(rs, false, func() { s.settle(ledger.Change{FromPool: -streams.SizeOf(rs)}) })
 }
 
 // offers adds what the stream could give up now to the list, for a ticket.
 func (s *Stream) offers(t *ticket, list []streams.Offer) []streams.Offer {
 	s.pass()
 	s.heap.Note(s.core.now())
-	return s.heap.Offers(list, t.stream == s)
+	return s.heap.Offers(list, t.own(s))
 }
 
 // lend sends free pages of the stream on their way to a ticket's place.
 func (s *Stream) lend(t *ticket, offers []streams.Offer) {
-	rs := s.heap.TakeOffered(offers, t.stream == s)
+	rs := s.heap.TakeOffered(offers, t.own(s))
 	n := streams.SizeOf(rs)
 	s.settle(ledger.Change{FromPool: -n, Coming: n, For: &t.stream.row})
 	t.work.moves = append(t.work.moves, s.core.metal.leave(rs, true)...)
 	t.work.moved += n
+	if t.stream == s {
+		t.work.own += n
+	}
 }
 
 // takeBack frees a buffer whose block was claimed; an error takes the claim back.
@@ -127,6 +133,11 @@ func (s *Stream) reached(m metal.Mark) bool {
 // pass asks how far the stream's own queue is, and marks where it is now. Pages
 // are given up only behind it.
 func (s *Stream) pass() {
+	s.ask()
+	s.core.metal.part(s.heap.Parted())
+}
+
+func (s *Stream) ask() {
 	clock := s.heap.Clock()
 	if s.queue == 0 || s.core.marks == nil {
 		s.heap.Pass(clock)
@@ -139,9 +150,6 @@ func (s *Stream) pass() {
 		n++
 	}
 	s.passages = append(s.passages[:0], s.passages[n:]...)
-	if n > 0 {
-		s.core.metal.part(s.heap.Parted())
-	}
 }
 
 // mark has the stream's own queue tell when it is past the frees so far.
@@ -241,7 +249,7 @@ func (s *Stream) giveUp(kind sweepKind, need int64) (rs runs, reduced, pending i
 // watch has the stream polled when a mark is reached that memory to be given
 // back waits for.
 func (s *Stream) watch() {
-	if s.core.marks == nil || s.core.ledger.CacheExcess(&s.row) == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() {
+	if s.core.marks == nil || s.core.ledger.CacheExcess(&s.row) == 0 && s.clearTo <= s.heap.Passed() && !s.heap.Dropping() && !s.stranded {
 		return
 	}
 	for _, m := range s.waits() {
@@ -275,6 +283,7 @@ type polling struct {
 	stream *Stream
 	mark   metal.Mark
 	give   runs
+	parted bool // places were left for good: what was there may go back now
 }
 
 func newPolling(s *Stream, m metal.Mark) *polling {
@@ -287,7 +296,10 @@ func (p *polling) step() {
 	s := p.stream
 	delete(s.watched, p.mark)
 	p.give = s.poll()
+	was := s.heap.Parting()
 	s.pass()
+	p.parted = was && !s.heap.Parting()
+	s.stranded = s.stranded && s.heap.Parting()
 	if s.clearTo > 0 {
 		rs := s.heap.TakeOlder(s.clearTo)
 		s.leave(rs)
@@ -305,14 +317,17 @@ func (p *polling) broke(err error) {
 
 func (p *polling) hop(mayEnter bool) {
 	s := p.stream
-	if len(p.give) == 0 {
-		return
-	}
-	s.core.giveBack(p.give, func(bool) {
+	then := func(bool) {
 		if s.gone.Load() { // closed, and this may have been the last it had
 			s.core.background(func() { s.core.retire(s) })
 		}
-	}, mayEnter)
+	}
+	switch {
+	case len(p.give) > 0:
+		s.core.giveBack(p.give, then, mayEnter)
+	case p.parted:
+		s.core.flush(then, mayEnter)
+	}
 }
 
 // restarted checks the state after a panic: what was handed out to nobody goes

@@ -62,11 +62,11 @@ const maxSweeps = 100
 
 // promise is a ticket's second stage: may the process grow?
 func (p *supervisor) promise(t *ticket) stage {
-	need := t.plan.Missing() - t.work.moved
+	need := t.plan.Missing() - t.work.moved // not positive: only the stream's own limit has a say
 	v := p.core.ledger.Grow(&t.stream.row, need, p.core.policy == Guide, t.askedOwn, t.asked)
 	switch {
 	case v.OK:
-		t.promised = need
+		t.promised = max(0, need)
 		return serve
 	case v.Reclaim > 0:
 		t.sweep = v.Reclaim
@@ -110,6 +110,9 @@ func (p *supervisor) book(t *ticket) stage {
 		t.sweep, t.sweepOver = everything, p.byCache(false)
 	} else if refused(t.err) && t.short == nil {
 		p.refusedByDevice(t)
+	}
+	if errors.Is(t.err, errLingers) && !t.late {
+		t.late, t.again = true, true
 	}
 	return abort
 }

@@ -33,6 +33,7 @@ type ticket struct {
 	swept     bool  // and altogether, since the device was full
 	pressed   bool  // the program's pressure hooks have been asked
 	again     bool  // after abort the ticket tries once more
+	late      bool  // it takes no page early: one could not be used
 	sweeps    int   // how often they were swept again because there should be room
 	cached    int64 // bytes in the caches at the last of these
 	gathered  int64 // bytes that it brought back
@@ -262,6 +263,7 @@ type work struct {
 	pages    []streams.Page // for the block's place, in the order of spans; without a handle: not created yet
 	moves    []*leaving     // free pages on their way to it; empty once they are in pages
 	moved    int64          // bytes that have left streams for the ticket and not gone back to the device
+	own      int64          // bytes that have left the ticket's own stream for it
 	released int64          // bytes that have, and are not booked yet
 	created  int64          // bytes of new pages
 	spans    runs

@@ -45,6 +45,9 @@ func (s *Stream) look(t *ticket) stage {
 		return s.commit(t)
 	}
 	t.missed = true
+	if plan.Segment > 0 { // a whole segment can't move
+		return promise
+	}
 	if plan.Reserve == 0 { // here, since the segment is the turn's
 		t.work.spans = plan.Spans(metal.Range{})
 	}
@@ -277,4 +280,8 @@ func (s *Stream) drop(t *ticket) {
 	t.plan, t.entered = nil, nil
 	delete(s.growing, t.grow.block())
 	s.excess(t, ledger.Change{})
+	if t.failed && s.heap.Parting() {
+		s.stranded = true
+		s.watch()
+	}
 }

@@ -166,8 +166,8 @@ func TestCloseWaitsForMarks(t *testing.T) {
 func TestCloseRefusesMallocAtOnce(t *testing.T) {
 	rt, dev := openSim(t, sim.Config{})
 	s, other := newStream(t, rt), newStream(t, rt)
-	free(t, malloc(t, other, 1000))
-	release := block(dev, sim.CallCreate)
+	free(t, malloc(t, other, page), malloc(t, other, 1000)) // s will take the first
+	release := block(dev, sim.CallMap)
 	result := make(chan error, 1)
 	go func() {
 		b, err := s.Malloc(ctx, page)
@@ -176,7 +176,8 @@ func TestCloseRefusesMallocAtOnce(t *testing.T) {
 		}
 		result <- err
 	}()
-	eventually(t, func() bool { return dev.Calls()[sim.CallCreate] == 2 })
+	eventually(t, func() bool { return dev.Calls()[sim.CallMap] == 3 })
+	require.EqualValues(t, page, other.CacheMemory())
 	short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, rt.Close(short), context.DeadlineExceeded)

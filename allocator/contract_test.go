@@ -13,7 +13,7 @@ import (
 
 // MLX's contract, and ours: queries.
 func TestQueries(t *testing.T) {
-	rt, _ := openSim(t, sim.Config{})
+	rt, _ := openSim(t, sim.Config{HandleSize: page})
 	a, b := newStream(t, rt, allocator.WithName("a")), newStream(t, rt, allocator.WithName("b"))
 	type figures struct{ active, peak, cache, reserved int64 }
 	var x, y allocator.Buffer
@@ -190,7 +190,7 @@ var everyDevice = map[string]func(t *testing.T, opts ...allocator.Option) *alloc
 
 func TestCacheLimitIsKept(t *testing.T) {
 	const limit = 3 * page
-	rt, _ := openSim(t, sim.Config{}, allocator.WithCacheLimit(limit))
+	rt, _ := openSim(t, sim.Config{HandleSize: page}, allocator.WithCacheLimit(limit))
 	a, b := newStream(t, rt), newStream(t, rt)
 	for range 4 {
 		x, y := malloc(t, a, 2*page), malloc(t, b, 2*page)

@@ -78,7 +78,7 @@ func TestGrowByAnOldCopy(t *testing.T) {
 
 func TestRefusedGrowKeepsItsRoom(t *testing.T) {
 	for _, refusal := range []error{allocator.ErrLimitExceeded, allocator.ErrOutOfMemory} {
-		rt, dev := openSim(t, sim.Config{Memory: 64 * mib}, allocator.WithPolicy(allocator.Refuse))
+		rt, dev := openSim(t, sim.Config{Memory: 64 * mib, HandleSize: page}, allocator.WithPolicy(allocator.Refuse))
 		s := newStream(t, rt)
 		b, err := s.MallocWith(ctx, 100, allocator.MallocOptions{Room: 16 * mib})
 		require.NoError(t, err)

@@ -46,18 +46,15 @@ type streamState struct {
 	live sums
 	own  sums // what it says of itself; once closed that stays
 	peak int64
-	top  int64 // it never had more pages than that
-	sure int64 // cached for certain: nobody can have taken it back
 }
 
 // flight is a malloc under policy Refuse that is under way.
 type flight struct {
 	n        int64
-	slot     int
 	open     bool // its stream was, when it began
 	room     bool // the limit had room for it
-	hit      bool // its stream had it cached for certain
-	sweeping bool // it may be taking caches back
+	hit      bool // so much was cached for certain
+	sweeping bool // it may be taking caches back, or pages from them
 	decided  bool // refused, but what it had claimed may not be free again yet
 }
 
@@ -67,6 +64,9 @@ type modelState struct {
 	poolPeak int64
 	spans    [players]int64
 	limit    int64
+
+	top  int64 // reserved never was more than that
+	sure int64 // cached for certain, by whichever stream: nobody can have taken it back
 
 	cacheLimit int64
 	bufs       [most]int64 // what was asked for each; 0: not live
@@ -207,7 +207,7 @@ func step(state, input, outcome any) (bool, any) {
 	case 'o':
 		r.open = true
 	case 'c':
-		r.open, r.sure = false, 0
+		r.open, s.sure = false, 0
 		s.poolPeak = max(s.poolPeak, s.pool())
 	default:
 		return s.refusing(o, outcome)

@@ -1,9 +1,11 @@
 package allocator_test
 
-// The part of the model that judges policy Refuse. Sizes are whole pages there,
-// so no byte is slack: reserved is active and cache. A malloc is two steps, since
-// one that is under way can hold memory that nobody else may have; so is the
-// accounting part of a free, whose bytes may stop being active a moment before they are to be had.
+// The part of the model that judges policy Refuse. Sizes are whole pages there, and
+// each page is a handle of its own, so no byte is slack: reserved is active and
+// cache. What one stream has cached serves the others' mallocs too. A malloc is two
+// steps, since one that is under way can hold memory that nobody else may have; so is
+// the accounting part of a free, whose bytes may stop being active a moment before
+// they are to be had.
 
 // refusing is step for the halves of operations.
 func (s *modelState) refusing(o op, outcome any) (bool, any) {
@@ -11,7 +13,6 @@ func (s *modelState) refusing(o op, outcome any) (bool, any) {
 	switch o.kind {
 	case 'M':
 		s.fly(o)
-		return true, *s
 	case 'N':
 		f := &s.flights[o.player]
 		if f.n == 0 || f.decided {
@@ -20,12 +21,11 @@ func (s *modelState) refusing(o op, outcome any) (bool, any) {
 		if f.decided = outcome == refused; !f.decided {
 			was := *f
 			*f = flight{}
-			cached := r.live.active+o.n <= r.top
 			if outcome == closed {
 				return !r.open, *s
 			}
 			s.malloced(o)
-			return r.open && (was.room || cached), *s
+			return r.open && (was.room || s.live().active <= s.top), *s
 		}
 		return f.open && !f.hit && s.held() > s.limit, *s
 	case 'O':
@@ -42,40 +42,48 @@ func (s *modelState) refusing(o op, outcome any) (bool, any) {
 	case 'G':
 		n := s.freeing[o.player]
 		s.freeing[o.player] = 0
-		if r.open && !s.sweeps() {
-			r.sure += n
+		if n == 0 {
+			return false, *s
 		}
-		return n > 0, *s
+		if r.open && !s.sweeps() {
+			s.sure += n
+		}
 	case 'l':
 		previous := s.limit
-		if s.limit = o.n; o.n < s.most() {
+		if s.limit = o.n; o.n < s.top {
 			s.sweeping[o.player] = true
-			s.forget()
+			s.sure = 0
 		}
+		s.grant()
 		return outcome == previous, *s
 	case 'L':
 		s.sweeping[o.player] = false
 	}
+	s.grant()
 	return true, *s
 }
 
-// fly is a malloc's first half.
+// fly is a malloc's first half. One that is not served from what is cached takes
+// what it finds there.
 func (s *modelState) fly(o op) {
-	r := &s.streams[o.slot]
-	f := flight{n: o.n, slot: o.slot, open: r.open, hit: o.n <= r.sure, room: s.live().active+o.n <= s.limit}
-	if !f.hit && (s.sweeps() || s.most()+o.n > s.limit) {
+	f := flight{n: o.n, open: s.streams[o.slot].open, hit: o.n <= s.sure}
+	if s.sure -= o.n; !f.hit {
 		f.sweeping = true
-		s.forget()
+		s.sure = 0
 	}
-	r.sure = max(0, r.sure-o.n)
 	s.flights[o.player] = f
-	got := r.live.active
-	for _, f := range s.flights {
-		if f.slot == o.slot {
-			got += f.n
+}
+
+// grant looks which mallocs under way the limit has room for now: these may take
+// memory from the device.
+func (s *modelState) grant() {
+	for i := range s.flights {
+		f := &s.flights[i]
+		if f.n > 0 && !f.decided && s.live().active+f.n <= s.limit {
+			f.room = true
+			s.top = max(s.top, min(s.limit, s.held()))
 		}
 	}
-	r.top = max(r.top, got)
 }
 
 // held is what can't be had now: active, and what operations under way may hold.
@@ -87,18 +95,7 @@ func (s *modelState) held() int64 {
 	return n
 }
 
-// most bounds reserved from above.
-func (s *modelState) most() (n int64) {
-	for i := range s.streams {
-		n += s.streams[i].top
-	}
-	for _, f := range s.flights {
-		n += f.n
-	}
-	return n
-}
-
-// sweeps: caches may be on their way back.
+// sweeps: caches may be on their way, back or to another stream.
 func (s *modelState) sweeps() bool {
 	for i := range players {
 		if s.sweeping[i] || s.flights[i].sweeping {
@@ -106,10 +103,4 @@ func (s *modelState) sweeps() bool {
 		}
 	}
 	return false
-}
-
-func (s *modelState) forget() {
-	for i := range s.streams {
-		s.streams[i].sure = 0
-	}
 }

@@ -22,7 +22,7 @@ import (
 func simulateGame(t *testing.T, sys *actors.System, seed uint64, refuse bool) (first modelState, log []porcupine.Operation) {
 	t.Helper()
 	s := simseam.New(seed)
-	dev := simDevice(t, sim.Config{})
+	dev := simDevice(t, gameDevice(refuse))
 	dev.Hook(func(sim.Call) { s.Yield() }) // a slow device
 	s.Go(func() {
 		rt, err := allocator.Open(dev, allocator.WithSeam(s), allocator.WithActorSystem(sys), policy(refuse))

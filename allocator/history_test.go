@@ -12,6 +12,7 @@ import (
 
 	"github.com/metalloc/metalloc/allocator"
 	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/metal/sim"
 )
 
 var histories = flag.Int("histories", 1500, "histories for each test of linearizability")
@@ -89,8 +90,9 @@ func (g *game) first() (s modelState) {
 	s.limit, s.cacheLimit = now.Limits.Memory, now.Limits.Cache
 	s.peak, s.poolPeak = now.Total.Peak, now.Streams[0].Peak
 	for i, r := range now.Streams[1:] {
-		s.streams[i] = streamState{open: true, peak: r.Peak, top: r.Reserved}
+		s.streams[i] = streamState{open: true, peak: r.Peak}
 	}
+	s.top = now.Total.Reserved
 	return s
 }
 
@@ -194,4 +196,13 @@ func (p *player) stream() (slot int, s *allocator.Stream) {
 			return slot, p.streams[slot]
 		}
 	}
+}
+
+// gameDevice has a handle per page where mallocs can be refused: with larger ones a
+// malloc under way can hold more, for a moment, than it asks for.
+func gameDevice(refuse bool) sim.Config {
+	if refuse {
+		return sim.Config{HandleSize: page}
+	}
+	return sim.Config{}
 }

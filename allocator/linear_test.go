@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/metalloc/metalloc/allocator"
-	"github.com/metalloc/metalloc/metal/sim"
 )
 
 // policies: without a limit any sizes; with one, whole pages.
@@ -26,7 +25,7 @@ func freely(t *testing.T, refuse bool, n int) {
 	if testing.Short() {
 		n /= 10
 	}
-	rt, dev := openSim(t, sim.Config{}, policy(refuse))
+	rt, dev := openSim(t, gameDevice(refuse), policy(refuse))
 	q, err := dev.NewQueue()
 	require.NoError(t, err)
 	for i := range n {

@@ -23,9 +23,15 @@ import (
 // the limit has been lowered. So the meter compares with the highest limit since
 // the oldest miss that is under way began. While a limit is being set, both are in
 // force.
+//
+// A page that is larger than what a miss lacks is given back and as much as it
+// lacks taken anew. Where reserved is above a lowered limit that is no growth: it
+// may go on, up to what was given before the page went back.
 type meter struct {
 	mu      sync.Mutex // never held across a call
 	given   int64
+	before  int64 // what was given when the present row of returns and takes began; 0: none
+	failed  bool  // the last call was a take that failed
 	clock   int64
 	limits  []term
 	misses  map[int64]struct{} // those under way, by when they began
@@ -51,7 +57,7 @@ func (m *meter) take(n int64) {
 	for began := range m.misses {
 		oldest = min(oldest, began)
 	}
-	var most int64
+	most := m.before
 	for _, l := range m.limits {
 		if l.to >= oldest {
 			most = max(most, l.limit)
@@ -68,7 +74,19 @@ func (m *meter) take(n int64) {
 func (m *meter) back(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.before = max(m.before, m.given)
 	m.given -= n
+}
+
+// other notes another call than a take or a return; one that takes when the device
+// is full is made again after some more returns.
+func (m *meter) other() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.failed {
+		m.before = 0
+	}
+	m.failed = false
 }
 
 func (m *meter) malloc(s *allocator.Stream, n int64) (allocator.Buffer, error) {
@@ -100,23 +118,38 @@ func (m *meter) set(rt *allocator.Runtime, limit int64) error {
 	return err
 }
 
+// metered is called by one goroutine at a time, as the runtime calls a Pager.
 type metered struct {
 	*sim.Device
 	*meter
+	sizes map[metal.Handle]int64
 }
 
 func (d metered) Create(n int64) (metal.Handle, error) {
 	h, err := d.Device.Create(n)
 	if err == nil {
+		d.sizes[h] = n
 		d.take(n)
+	} else {
+		d.failed = true
 	}
 	return h, err
+}
+
+func (d metered) Map(r metal.Range, offset int64, hs []metal.Handle) error {
+	d.other()
+	return d.Device.Map(r, offset, hs)
+}
+
+func (d metered) Unmap(r metal.Range, offset, size int64) error {
+	d.other()
+	return d.Device.Unmap(r, offset, size)
 }
 
 func (d metered) Release(h metal.Handle) error {
 	err := d.Device.Release(h)
 	if err == nil {
-		d.back(page)
+		d.back(d.sizes[h])
 	}
 	return err
 }
@@ -131,6 +164,7 @@ func (d meteredSegments) Alloc(n int64) (metal.Segment, error) {
 	if err == nil {
 		d.take(s.Size)
 	}
+	d.other()
 	return s, err
 }
 
@@ -138,6 +172,7 @@ func (d meteredSegments) Free(s metal.Segment) error {
 	err := d.SegmentDevice.Free(s)
 	if err == nil {
 		d.back(s.Size)
+		d.other()
 	}
 	return err
 }
@@ -151,7 +186,7 @@ func newMetered(t *testing.T, rng *rand.Rand, m *meter, hook func(sim.Call)) met
 	var wrapped metal.Device = meteredSegments{dev, m}
 	if rng.IntN(3) > 0 {
 		paged := simDevice(t, sim.Config{})
-		wrapped, dev = metered{paged, m}, paged.SegmentDevice
+		wrapped, dev = metered{paged, m, map[metal.Handle]int64{}}, paged.SegmentDevice
 	}
 	dev.Hook(hook)
 	if rng.IntN(2) == 0 {

@@ -53,7 +53,7 @@ func growths() (gs []growth) {
 // move to where another one needs them before its work is done.
 const (
 	maxGrowth  = 1.03
-	maxLagging = 1.40
+	maxLagging = 1.03
 )
 
 func (g growth) bound() float64 {

@@ -17,8 +17,9 @@ type Verdict struct {
 	Whose   string // limit
 }
 
-// Grow promises n bytes to a stream's miss if the limits allow; guide: they only
-// ask for caches. askedOwn says that the stream's cache was taken back already
+// Grow promises n bytes to a stream's miss if the limits allow; n not positive: all
+// it needs, and so much more than that, is on its way to the stream already, and only
+// the stream's own limit has a say. guide: limits only ask for caches. askedOwn says that the stream's cache was taken back already
 // for the stream's limit, asked that everyone's was for the runtime's.
 func (l *Ledger) Grow(r *Row, n int64, guide, askedOwn, asked bool) Verdict {
 	l.mu.Lock()
@@ -30,11 +31,14 @@ func (l *Ledger) Grow(r *Row, n int64, guide, askedOwn, asked bool) Verdict {
 	switch {
 	case !askedOwn && own > r.memoryLimit && l.cacheOf(r) > 0:
 		return Verdict{Reclaim: own - r.memoryLimit, Own: true}
-	case !asked && after > l.threshold && l.totals().Cache > 0:
+	case n > 0 && !asked && after > l.threshold && l.totals().Cache > 0:
 		return Verdict{Reclaim: after - l.threshold}
 	}
 	if !guide && own > r.memoryLimit {
 		return Verdict{Own: true, Over: own - r.memoryLimit, Whose: "stream's memory"}
+	}
+	if n <= 0 {
+		return Verdict{OK: true}
 	}
 	if leaving := l.pool.transit - l.pool.coming; !guide && after > l.memoryLimit && after-leaving <= l.memoryLimit {
 		return Verdict{Leaving: leaving, Over: after - l.memoryLimit, Whose: "memory"}

@@ -1,0 +1,472 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/metalloc/metalloc/metal"
+	"github.com/metalloc/metalloc/metal/sim"
+)
+
+// This file has tests of free pages that move, to a stream or within one.
+
+const piece = 2 << 20 // the simulated device's page
+
+// lending is a runtime whose streams lend each other pages.
+type lending struct {
+	t    *testing.T
+	dev  *strict
+	core *Core
+}
+
+// strict counts calls that break the device's rules: an error of the book, not a
+// scripted one. Its marks can be kept from telling.
+type strict struct {
+	*sim.Device
+	broken atomic.Int32
+	silent atomic.Bool
+}
+
+func (d *strict) note(err error) error {
+	if errors.Is(err, metal.ErrBusy) || errors.Is(err, metal.ErrInvalidSize) || errors.Is(err, metal.ErrUnknownHandle) {
+		d.broken.Add(1)
+	}
+	return err
+}
+
+func (d *strict) Release(h metal.Handle) error { return d.note(d.Device.Release(h)) }
+
+func (d *strict) Map(r metal.Range, offset int64, hs []metal.Handle) error {
+	return d.note(d.Device.Map(r, offset, hs))
+}
+
+func (d *strict) Unmap(r metal.Range, offset, size int64) error {
+	return d.note(d.Device.Unmap(r, offset, size))
+}
+
+func (d *strict) Notify(m metal.Mark, f func()) {
+	if !d.silent.Load() {
+		d.Device.Notify(m, f)
+	}
+}
+
+func lend(t *testing.T, dc sim.Config, cfg Config) *lending {
+	t.Helper()
+	dev, err := sim.New(dc)
+	require.NoError(t, err)
+	l := &lending{t: t, dev: &strict{Device: dev}}
+	if cfg.MemoryLimit == 0 {
+		cfg.MemoryLimit = DefaultLimit
+	}
+	cfg.CacheLimit = DefaultLimit
+	l.core, err = Start(l.dev, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, l.core.Close(context.Background()))
+		require.NoError(t, l.core.ledger.Check(true))
+		require.NoError(t, dev.Close())
+		require.Zero(t, l.dev.broken.Load(), "calls against the device's rules")
+	})
+	return l
+}
+
+func (l *lending) stream(limits *StreamLimits) *Stream {
+	l.t.Helper()
+	s, err := l.core.NewStream(StreamConfig{Limits: limits})
+	require.NoError(l.t, err)
+	return s
+}
+
+func (l *lending) queued() (*Stream, *metal.SoftQueue) {
+	l.t.Helper()
+	q, err := l.dev.NewQueue()
+	require.NoError(l.t, err)
+	l.t.Cleanup(q.CompleteAll)
+	s, err := l.core.NewStream(StreamConfig{Queue: q.Handle()})
+	require.NoError(l.t, err)
+	return s, q
+}
+
+func (l *lending) malloc(s *Stream, size int64) Buffer {
+	l.t.Helper()
+	b, err := s.Malloc(context.Background(), size)
+	require.NoError(l.t, err)
+	return b
+}
+
+func (l *lending) free(bs ...Buffer) {
+	l.t.Helper()
+	require.NoError(l.t, FreeAll(bs))
+}
+
+func (l *lending) calls(c sim.Call) int64 { return l.dev.Calls()[c] }
+
+// check compares the books with each other and with the device.
+func (l *lending) check() {
+	l.t.Helper()
+	require.NoError(l.t, l.core.ledger.Check(true))
+	l.amid()
+}
+
+// amid is check while pages are on their way.
+func (l *lending) amid() {
+	l.t.Helper()
+	require.NoError(l.t, l.core.ledger.Check(false))
+	u, err := l.dev.Usage()
+	require.NoError(l.t, err)
+	require.Equal(l.t, l.core.ReservedMemory(), u.Taken)
+	for _, s := range l.core.holders(true) {
+		require.NoError(l.t, inTurn(s, func() { require.NoError(l.t, s.heap.Check()) }))
+	}
+}
+
+func (l *lending) eventually(what func() bool, msg string) {
+	l.t.Helper()
+	require.Eventually(l.t, what, 20*time.Second, time.Millisecond, msg)
+}
+
+// What one stream leaves idle serves the next one's miss, as much as that lacks.
+func TestIdleStreamLends(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{})
+	a, b := l.stream(nil), l.stream(nil)
+	l.free(l.malloc(a, 5*piece))
+	created := l.calls(sim.CallCreate)
+	x := l.malloc(b, 2*piece)
+	require.Equal(t, created, l.calls(sim.CallCreate), "nothing is created")
+	require.Zero(t, l.calls(sim.CallRelease))
+	require.EqualValues(t, 3*piece, a.ReservedMemory(), "no more is taken than is missing")
+	require.EqualValues(t, 2*piece, b.ReservedMemory())
+	l.check()
+	y := l.malloc(b, 4*piece)
+	require.Equal(t, created+1, l.calls(sim.CallCreate), "only what nobody has free")
+	require.Zero(t, a.ReservedMemory())
+	l.check()
+	l.free(x, y)
+}
+
+// A handle that is larger than what is missing is given back and made anew.
+func TestLargeHandleIsBrokenUp(t *testing.T) {
+	l := lend(t, sim.Config{}, Config{})
+	a, b := l.stream(nil), l.stream(nil)
+	l.free(l.malloc(a, 8*piece))
+	x := l.malloc(b, piece)
+	require.EqualValues(t, 1, l.calls(sim.CallRelease))
+	require.EqualValues(t, piece, l.core.ReservedMemory())
+	require.EqualValues(t, 8*piece, l.core.Snapshot().Total.ReservedPeak)
+	l.check()
+	l.free(x)
+}
+
+// The pages that have been free longest go first, whoever has more of them.
+func TestOldestPagesAreLent(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{})
+	a, b, d := l.stream(nil), l.stream(nil), l.stream(nil)
+	x, y := l.malloc(a, 3*piece), l.malloc(b, 5*piece)
+	l.free(x)
+	held := []Buffer{l.malloc(d, piece)} // everybody is asked, and remembers when
+	require.EqualValues(t, 2*piece, a.CacheMemory())
+	l.free(y)
+	held = append(held, l.malloc(d, piece))
+	require.EqualValues(t, []int64{piece, 5 * piece}, []int64{a.CacheMemory(), b.CacheMemory()})
+	held = append(held, l.malloc(d, 2*piece))
+	require.EqualValues(t, []int64{0, 4 * piece}, []int64{a.CacheMemory(), b.CacheMemory()})
+	require.EqualValues(t, 8, l.calls(sim.CallCreate))
+	l.check()
+	l.free(held...)
+}
+
+// A busy stream is waited for rather than the device asked.
+func TestBusyStreamLends(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{})
+	a, b := l.stream(nil), l.stream(nil)
+	l.free(l.malloc(a, 2*piece))
+	got := make(chan Buffer, 1)
+	require.NoError(t, inTurn(a, func() {
+		go func() {
+			x, err := b.Malloc(context.Background(), 2*piece)
+			if err == nil {
+				got <- x
+			}
+		}()
+		select {
+		case <-got:
+			t.Error("it did not ask the busy stream")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}))
+	l.free(<-got)
+	require.EqualValues(t, 2, l.calls(sim.CallCreate))
+	require.Zero(t, a.ReservedMemory())
+	l.check()
+}
+
+// A closed stream whose queue has passed by now lends what it still has, and is
+// forgotten then.
+func TestClosedStreamLends(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{})
+	a, q := l.queued()
+	b := l.stream(nil)
+	x := l.malloc(a, 2*piece)
+	q.Submit()
+	l.dev.silent.Store(true) // nobody looks by itself
+	l.free(x)
+	require.NoError(t, a.Close(context.Background()))
+	require.EqualValues(t, 2*piece, l.core.CacheMemory())
+	y := l.malloc(b, piece)
+	require.EqualValues(t, 3, l.calls(sim.CallCreate), "the queue has not passed")
+	q.CompleteAll()
+	z := l.malloc(b, 2*piece)
+	require.EqualValues(t, 3, l.calls(sim.CallCreate))
+	require.EqualValues(t, 3*piece, l.core.ReservedMemory())
+	l.eventually(func() bool { return len(l.core.holders(true)) == 1 }, "the closed stream holds nothing")
+	l.check()
+	l.dev.silent.Store(false)
+	l.free(y, z)
+}
+
+// What others lend counts against the stream's own limit; what it has itself does not.
+func TestLentPagesCountForTheStreamsLimit(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{Policy: Refuse})
+	a, b := l.stream(&StreamLimits{Memory: 4 * piece, Cache: NoLimit}), l.stream(nil)
+	l.free(l.malloc(b, 10*piece))
+	_, err := a.Malloc(context.Background(), 5*piece)
+	require.ErrorIs(t, err, ErrLimitExceeded)
+	l.check()
+	x := l.malloc(a, 4*piece)
+	l.free(x)
+	_, err = a.SetMemoryLimit(3 * piece)
+	require.NoError(t, err)
+	small := l.malloc(a, 1000) // a page of its own moves
+	require.LessOrEqual(t, a.ReservedMemory(), int64(3*piece))
+	l.check()
+	l.free(small)
+}
+
+// The limit has moved below what the stream has: its own pages serve it all the same.
+func TestOwnPagesServeAboveTheLimit(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{Policy: Refuse})
+	a := l.stream(nil)
+	x, y := l.malloc(a, 2*piece), l.malloc(a, 3*piece)
+	_, err := a.SetMemoryLimit(piece)
+	require.NoError(t, err)
+	_, err = l.core.SetMemoryLimit(piece)
+	require.NoError(t, err)
+	l.free(y)
+	z := l.malloc(a, 1000)
+	require.EqualValues(t, 5*piece, l.core.ReservedMemory())
+	l.check()
+	l.free(x, z)
+}
+
+// While a large handle is broken up the room that it leaves is the ticket's.
+func TestRoomOfABrokenUpHandle(t *testing.T) {
+	l := lend(t, sim.Config{}, Config{Policy: Refuse, MemoryLimit: 6 * piece})
+	a, b, d, e := l.stream(nil), l.stream(nil), l.stream(nil), l.stream(nil)
+	y := l.malloc(b, 3*piece)
+	l.free(l.malloc(a, 3*piece))
+	other := make(chan error, 1)
+	l.dev.Hook(func(c sim.Call) {
+		if c != sim.CallCreate {
+			return
+		}
+		l.dev.Hook(nil)
+		go func() {
+			z, err := e.Malloc(context.Background(), 3*piece)
+			if err == nil {
+				err = z.Free()
+			}
+			other <- err
+		}()
+		time.Sleep(30 * time.Millisecond) // it asks for its promise
+	})
+	x := l.malloc(d, piece)
+	require.ErrorIs(t, <-other, ErrLimitExceeded)
+	require.LessOrEqual(t, l.core.Snapshot().Total.ReservedPeak, int64(6*piece))
+	l.check()
+	l.free(x, y)
+}
+
+// Pages that the stream's queue has not passed stay with it.
+func TestPagesMoveEarlyWithinTheirStream(t *testing.T) {
+	for name, aliases := range map[string]bool{"aliases": true, "no aliases": false} {
+		t.Run(name, func(t *testing.T) {
+			l := lend(t, sim.Config{HandleSize: piece, NoAliases: !aliases}, Config{})
+			a, q := l.queued()
+			b := l.stream(nil)
+			x := l.malloc(a, 2*piece)
+			q.Submit()
+			l.free(x)
+			y := l.malloc(b, 2*piece)
+			require.EqualValues(t, 4, l.calls(sim.CallCreate), "not lent to another stream")
+			require.EqualValues(t, 2*piece, a.CacheMemory())
+			small := l.malloc(a, 1000)
+			require.Zero(t, l.calls(sim.CallUnmap))
+			l.check()
+			if !aliases {
+				require.EqualValues(t, 5, l.calls(sim.CallCreate), "nor moved")
+				l.free(y, small)
+				return
+			}
+			require.EqualValues(t, 4, l.calls(sim.CallCreate))
+			require.EqualValues(t, 4*piece, l.core.ReservedMemory())
+			require.NotZero(t, small.Addr())
+
+			// Its release waits for the mark, and so does the old place's unmapping.
+			l.free(y, small)
+			_, err := l.core.ClearCache()
+			require.NoError(t, err)
+			require.EqualValues(t, 1, l.calls(sim.CallUnmap), "b's two pages, in one call")
+			require.EqualValues(t, 2, l.calls(sim.CallRelease))
+			require.EqualValues(t, 2*piece, l.core.ReservedMemory())
+			l.check()
+			q.CompleteAll()
+			l.eventually(func() bool { return l.core.ReservedMemory() == 0 }, "the rest follows by itself")
+			require.EqualValues(t, 4, l.calls(sim.CallUnmap), "old place, new place, the page that stayed")
+			require.EqualValues(t, 4, l.calls(sim.CallRelease))
+			l.check()
+		})
+	}
+}
+
+// A place left early is not used again before its mark, however often its page moves.
+func TestPartingPlacesAreLeftAlone(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece, Memory: 6 * piece}, Config{})
+	a, q := l.queued()
+	addrs := map[uintptr]bool{}
+	x := l.malloc(a, 4*piece)
+	for range 6 {
+		q.Submit()
+		l.free(x)
+		small := l.malloc(a, 1000) // takes one of x's four
+		x = l.malloc(a, 4*piece)
+		for off := uintptr(0); off < 4*piece; off += piece {
+			addrs[x.Addr()+off] = true
+		}
+		require.NotContains(t, addrs, small.Addr())
+		l.check()
+		q.Submit()
+		l.free(small)
+	}
+	require.LessOrEqual(t, l.core.Snapshot().Total.ReservedPeak, int64(6*piece))
+	q.CompleteAll()
+	l.free(x)
+	_, err := l.core.ClearCache()
+	require.NoError(t, err)
+	l.eventually(func() bool { return l.core.ReservedMemory() == 0 }, "all goes back")
+	l.check()
+}
+
+// A move that fails strands a page between two places; it goes back once the queue
+// has passed, though nobody asks.
+func TestStrandedPageFollows(t *testing.T) {
+	for _, call := range []sim.Call{sim.CallMap, sim.CallReserve} {
+		t.Run(string(call), func(t *testing.T) {
+			l := lend(t, sim.Config{HandleSize: piece}, Config{})
+			a, q := l.queued()
+			x := l.malloc(a, 2*piece)
+			q.Submit()
+			l.free(x)
+			l.dev.FailNext(call, 1, metal.ErrDeviceLost)
+			_, err := a.Malloc(context.Background(), 1000)
+			require.ErrorIs(t, err, ErrDeviceLost)
+			require.EqualValues(t, 2*piece, l.core.ReservedMemory(), "it can't be released yet")
+			require.Zero(t, l.calls(sim.CallRelease))
+			l.amid()
+			q.CompleteAll()
+			l.eventually(func() bool { return l.core.ReservedMemory() == piece }, "no ClearCache is needed")
+			l.check()
+		})
+	}
+}
+
+// A queue that has failed runs nothing more: places left early are free then.
+func TestPartingOfAFailedQueue(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{})
+	a, q := l.queued()
+	x := l.malloc(a, 2*piece)
+	q.Submit()
+	l.free(x)
+	small := l.malloc(a, 1000)
+	l.free(small)
+	q.Fail(metal.ErrDeviceLost)
+	_, err := l.core.ClearCache()
+	require.NoError(t, err)
+	l.eventually(func() bool { return l.core.ReservedMemory() == 0 }, "all goes back")
+	l.check()
+}
+
+// Close amid places that are left early: it waits for the queue.
+func TestCloseWithPartingPlaces(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{})
+	a, q := l.queued()
+	x := l.malloc(a, 3*piece)
+	q.Submit()
+	l.free(x)
+	small := l.malloc(a, 1000)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	require.Error(t, l.core.Close(ctx))
+	l.check()
+	l.free(small)
+	q.CompleteAll()
+	require.NoError(t, l.core.Close(context.Background()))
+	require.Zero(t, l.core.ReservedMemory())
+}
+
+// Three early pages fit the place's gaps, but not as they happen to be laid: a page
+// that can't be broken up is left over, and the malloc tries again without.
+func TestEarlyPageLeftOver(t *testing.T) {
+	l := lend(t, sim.Config{}, Config{})
+	a, q := l.queued()
+	b := l.stream(nil)
+	guarded := func(n int64) (x, guard Buffer) { return l.malloc(a, n*piece), l.malloc(a, piece) }
+	hole4 := l.malloc(a, 4*piece)
+	mid := l.malloc(a, piece)
+	hole3, g1 := guarded(3)
+	three, g2 := guarded(3)
+	two, g3 := guarded(2)
+	too, g4 := guarded(2)
+	l.free(hole4, hole3)
+	q.CompleteAll()
+	moved := l.malloc(b, 7*piece)
+	require.EqualValues(t, 1, l.calls(sim.CallReserve)-1)
+	q.Submit()
+	l.free(three)
+	more := l.malloc(b, piece) // asks a
+	l.free(two, too, mid)
+	big := l.malloc(a, 8*piece)
+	require.Equal(t, hole4.Addr(), big.Addr())
+	l.amid()
+	q.CompleteAll()
+	l.free(big, moved, more, g1, g2, g3, g4)
+	_, err := l.core.ClearCache()
+	require.NoError(t, err)
+	l.eventually(func() bool { return l.core.ReservedMemory() == 0 }, "all goes back")
+	l.check()
+}
+
+// A device that gives whole segments: what others have free can't move.
+func TestSegmentsAreNotLent(t *testing.T) {
+	dev, err := sim.NewSegments(sim.Config{})
+	require.NoError(t, err)
+	c, err := Start(dev, Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit})
+	require.NoError(t, err)
+	var streams [2]*Stream
+	for i := range streams {
+		streams[i], err = c.NewStream(StreamConfig{})
+		require.NoError(t, err)
+		b, err := streams[i].Malloc(context.Background(), 30<<20)
+		require.NoError(t, err)
+		require.NoError(t, b.Free())
+	}
+	require.EqualValues(t, 30<<20, streams[0].CacheMemory())
+	require.EqualValues(t, 60<<20, c.ReservedMemory())
+	require.NoError(t, c.ledger.Check(true))
+	require.NoError(t, c.Close(context.Background()))
+	require.NoError(t, dev.Close())
+}
