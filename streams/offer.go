@@ -171,13 +171,13 @@ func tooLarge(offers []Offer, n int64) int {
 // handle is to be created: at most most bytes, 0 for no bound. What fits nowhere
 // is left over.
 func Fill(runs []PageRun, pages []Page, most int64) (filled, left []Page) {
-	left = slices.Clone(pages)
-	slices.SortStableFunc(left, func(a, b Page) int { return cmp.Compare(b.Size, a.Size) })
+	bySize := groups(pages)
 	for _, r := range runs {
 		for n := r.Size; n > 0; n -= filled[len(filled)-1].Size {
-			if i := slices.IndexFunc(left, func(p Page) bool { return p.Size <= n }); i >= 0 {
-				filled = append(filled, left[i])
-				left = slices.Delete(left, i, i+1)
+			i := slices.IndexFunc(bySize, func(g []Page) bool { return len(g) > 0 && g[0].Size <= n })
+			if i >= 0 {
+				filled = append(filled, bySize[i][0])
+				bySize[i] = bySize[i][1:]
 				continue
 			}
 			p := Page{Size: n}
@@ -187,7 +187,22 @@ func Fill(runs []PageRun, pages []Page, most int64) (filled, left []Page) {
 			filled = append(filled, p)
 		}
 	}
-	return filled, left
+	return filled, slices.Concat(bySize...)
+}
+
+// groups are the pages of each size, the largest first; of sizes there are few.
+func groups(pages []Page) (gs [][]Page) {
+	pages = slices.Clone(pages)
+	slices.SortStableFunc(pages, func(a, b Page) int { return cmp.Compare(b.Size, a.Size) })
+	for len(pages) > 0 {
+		n := 1
+		for n < len(pages) && pages[n].Size == pages[0].Size {
+			n++
+		}
+		gs = append(gs, pages[:n])
+		pages = pages[n:]
+	}
+	return gs
 }
 
 // Gaps gives the sizes of what is left of the runs when the pages are laid into
