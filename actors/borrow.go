@@ -17,6 +17,7 @@ type borrowing struct {
 	t     *ticket
 	stage borrowStage
 	round int
+	now   int64 // the same for all who are asked, so that ages compare
 
 	streams []*Stream
 	next    int
@@ -47,12 +48,12 @@ func (g *borrowing) step() {
 	switch g.stage {
 	case survey:
 		g.streams = g.t.core.sup.lenders()
-		g.stage, g.next = ask, 0
+		g.stage, g.next, g.now = ask, 0, g.t.core.now()
 	case ask:
 		s := g.streams[g.next]
 		n := len(g.offers)
 		g.t.give = append(g.t.give, s.poll()...)
-		g.offers = s.offers(g.t, g.offers)
+		g.offers = s.offers(g.t, g.offers, g.now)
 		for i := n; i < len(g.offers); i++ {
 			g.offers[i].From = g.next
 		}

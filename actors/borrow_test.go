@@ -450,23 +450,48 @@ func TestEarlyPageLeftOver(t *testing.T) {
 	l.check()
 }
 
-// A device that gives whole segments: what others have free can't move.
-func TestSegmentsAreNotLent(t *testing.T) {
+// On a device that gives whole segments, one that is free goes to whoever misses one
+// of its size; others make room for one that none of them can be.
+func TestSegmentsAreLent(t *testing.T) {
 	dev, err := sim.NewSegments(sim.Config{})
 	require.NoError(t, err)
 	c, err := Start(dev, Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit})
 	require.NoError(t, err)
-	var streams [2]*Stream
-	for i := range streams {
-		streams[i], err = c.NewStream(StreamConfig{})
+	a, err := c.NewStream(StreamConfig{})
+	require.NoError(t, err)
+	b, err := c.NewStream(StreamConfig{})
+	require.NoError(t, err)
+	get := func(s *Stream, size int64) Buffer {
+		buf, err := s.Malloc(context.Background(), size)
 		require.NoError(t, err)
-		b, err := streams[i].Malloc(context.Background(), 30<<20)
-		require.NoError(t, err)
-		require.NoError(t, b.Free())
+		return buf
 	}
-	require.EqualValues(t, 30<<20, streams[0].CacheMemory())
-	require.EqualValues(t, 60<<20, c.ReservedMemory())
-	require.NoError(t, c.ledger.Check(true))
+	used := func(s *Stream, calls ...int64) {
+		n := dev.Calls()
+		require.Equal(t, calls, []int64{n[sim.CallAlloc], n[sim.CallFree]})
+		require.NoError(t, c.ledger.Check(true))
+	}
+
+	first := get(a, 30<<20)
+	addr := first.Addr()
+	require.NoError(t, first.Free())
+	lent := get(b, 28<<20)
+	require.Equal(t, addr, lent.Addr(), "the very segment")
+	used(b, 1, 0)
+	require.Zero(t, a.ReservedMemory())
+	require.EqualValues(t, 30<<20, b.ReservedMemory())
+	require.EqualValues(t, 2<<20, c.Snapshot().Total.Slack)
+
+	require.NoError(t, lent.Free())
+	large := get(a, 90<<20)
+	used(a, 2, 1) // b's was too small: it went back
+	require.EqualValues(t, 90<<20, c.ReservedMemory())
+	require.EqualValues(t, 90<<20, c.Snapshot().Total.ReservedPeak)
+
+	require.NoError(t, large.Free())
+	small := get(b, 10<<20)
+	used(b, 3, 2) // a's is far too large to be split for others
+	require.NoError(t, small.Free())
 	require.NoError(t, c.Close(context.Background()))
 	require.NoError(t, dev.Close())
 }

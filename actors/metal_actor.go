@@ -130,7 +130,7 @@ func (m *metalActor) serve(t *ticket) stage {
 
 func (m *metalActor) serveSegment(t *ticket) error {
 	w := &t.work
-	if len(w.moves) == 1 && w.moves[0].Size >= t.plan.Segment {
+	if len(w.moves) == 1 && streams.Serves(w.moves[0].Size, t.plan.Segment) {
 		l := w.moves[0]
 		w.rng, w.pages, w.moves = l.Range, l.Pages, nil
 		l.Pages, l.Size = nil, 0 // it has arrived
@@ -322,6 +322,9 @@ func (m *metalActor) undo(t *ticket) stage {
 	if t.plan.Segment == 0 {
 		m.undoPages(t)
 	}
+	for _, l := range w.moves {
+		l.kept = false // those that had not arrived go back too
+	}
 	if t.plan.Reserve > 0 && w.rng.Size > 0 {
 		m.spare = append(m.spare, w.rng)
 	}
@@ -339,9 +342,6 @@ func (m *metalActor) undoPages(t *ticket) {
 	}
 	if rest = slices.DeleteFunc(rest, func(p streams.Page) bool { return p.Handle == 0 }); len(rest) > 0 {
 		m.leavePages(rest)
-	}
-	for _, l := range w.moves {
-		l.kept = false // those that had not arrived go back too
 	}
 }
 

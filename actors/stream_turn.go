@@ -35,9 +35,9 @@ func (s *Stream) leave(rs runs) {
 }
 
 // offers adds what the stream could give up now to the list, for a ticket.
-func (s *Stream) offers(t *ticket, list []streams.Offer) []streams.Offer {
+func (s *Stream) offers(t *ticket, list []streams.Offer, now int64) []streams.Offer {
 	s.pass()
-	s.heap.Note(s.core.now())
+	s.heap.Note(now)
 	return s.heap.Offers(list, t.own(s))
 }
 

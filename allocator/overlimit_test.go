@@ -172,7 +172,6 @@ func (d meteredSegments) Free(s metal.Segment) error {
 	err := d.SegmentDevice.Free(s)
 	if err == nil {
 		d.back(s.Size)
-		d.other()
 	}
 	return err
 }

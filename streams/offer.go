@@ -120,12 +120,16 @@ func Choose(offers []Offer, gaps []int64) []Offer {
 	return offers[:n]
 }
 
-// ChooseSegment is Choose for whole segments: the smallest that is large enough, if
-// it is no more than twice as large; or else the oldest ones that make room for one.
+// Serves reports whether a segment of that many bytes, taken from another stream, is
+// of use where size are missed: enough, and no more than twice as much.
+func Serves(segment, size int64) bool { return segment >= size && segment <= 2*size }
+
+// ChooseSegment is Choose for whole segments: the smallest that serves; or else the
+// oldest ones that make room for one.
 func ChooseSegment(offers []Offer, size int64) []Offer {
 	best := -1
 	for i, o := range offers {
-		if o.Size >= size && o.Size <= 2*size && (best < 0 || o.Size < offers[best].Size) {
+		if Serves(o.Size, size) && (best < 0 || o.Size < offers[best].Size) {
 			best = i
 		}
 	}
