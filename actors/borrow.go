@@ -105,7 +105,9 @@ func (g *borrowing) hop(mayEnter bool) {
 
 // choose picks the pages to take, stream by stream.
 func (g *borrowing) choose() {
-	g.offers = streams.Choose(g.offers, g.t.gaps())
+	offers := g.offers
+	g.offers = streams.Choose(offers, g.t.gaps())
+	g.t.work.left = streams.Offered(offers[len(g.offers):])
 	g.wanted = g.t.work.moved
 	for _, o := range g.offers {
 		g.wanted += o.Size

@@ -41,6 +41,7 @@ type Stream struct {
 	unmarked int64 // bytes freed since the last of them
 	watched  map[metal.Mark]struct{}
 	clearTo  uint64 // pages freed up to this clock go back as soon as they may
+	idle     idleState
 }
 
 // StreamConfig is what a stream is opened with. The zero value works.

@@ -42,6 +42,7 @@ func (s *Stream) offers(list []streams.Offer) []streams.Offer {
 func (s *Stream) lend(t *ticket, offers []streams.Offer) {
 	rs := s.heap.TakeOffered(offers)
 	n := streams.SizeOf(rs)
+	t.work.lent = append(t.work.lent, offers...)
 	s.settle(ledger.Change{FromPool: -n, Coming: n, For: &t.stream.row})
 	t.work.moves = append(t.work.moves, s.core.metal.leave(rs, true)...)
 	t.work.moved += n
@@ -70,6 +71,7 @@ func (s *Stream) takeBack(b Buffer) (runs, error) {
 // excessRuns gives up what may not stay in the cache. It has left the stream;
 // Close waits until the caller, who gives it back, calls end.
 func (s *Stream) excessRuns() (rs runs) {
+	s.ring()
 	if s.closed.Load() {
 		rs = s.surrender()
 	} else if excess := s.core.ledger.CacheExcess(&s.row); excess > 0 {

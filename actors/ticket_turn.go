@@ -55,7 +55,10 @@ func (s *Stream) look(t *ticket) stage {
 	if s.core.ledger.CachedElsewhere(&s.row) >= s.core.leastPage() {
 		return borrow
 	}
-	s.lend(t, streams.Choose(s.offers(nil), t.gaps()))
+	offers := s.offers(nil)
+	chosen := streams.Choose(offers, t.gaps())
+	t.work.left = streams.Offered(offers[len(chosen):])
+	s.lend(t, chosen)
 	return t.borrowed()
 }
 
