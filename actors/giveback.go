@@ -13,7 +13,6 @@ import (
 	"github.com/metalloc/metalloc/actors/idle"
 	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/metal"
-	"github.com/metalloc/metalloc/streams"
 )
 
 // DefaultIdle as a time: free memory goes back to the device when it was not needed
@@ -70,17 +69,17 @@ func (p *supervisor) arm() {
 // rest ends the present look: the timer is set anew, or nothing is idle and whoever
 // has something is to tell.
 func (p *supervisor) rest() {
-	g, l := &p.core.giver, p.core.ledger
+	g, rows, least := &p.core.giver, p.rows(), p.core.leastPage()
+	some := func() bool { return slices.Max(append(p.core.ledger.Cached(rows), 0)) >= least }
 	g.stop = nil
-	rows, least := p.rows(), p.core.leastPage()
-	if g.over {
-		return
+	if !g.over && !some() {
+		g.asleep.Store(true)
+		p.core.ledger.Ring(rows, least-1)
+		if !some() { // looked at last: a free that comes later rings
+			return
+		}
 	}
-	g.asleep.Store(true)
-	l.Ring(rows, least-1)
-	if slices.Max(append(l.Cached(rows), 0)) >= least { // looked at last: a free that comes later rings
-		p.arm()
-	}
+	p.arm()
 }
 
 // disarm ends it for good: Close has begun.
@@ -100,20 +99,6 @@ func (p *supervisor) rows() []*ledger.Row {
 		rows = append(rows, &s.row)
 	}
 	return rows
-}
-
-// ring tells that a stream has something cached. It is called in the stream's turn,
-// when a free has found more than it was to.
-func (s *Stream) ring() {
-	c := s.core
-	if c.giver.asleep.Load() && s.heap.Figures().Cache >= c.leastPage() && c.giver.asleep.CompareAndSwap(true, false) {
-		c.background(func() {
-			c.supervise(func(p *supervisor) {
-				c.ledger.Ring(p.rows(), NoLimit)
-				p.arm()
-			})
-		})
-	}
 }
 
 // supervise runs f in the supervisor's turn and returns when it has run.
@@ -270,54 +255,4 @@ func (c *Core) short(shares []portion) bool {
 func usage(m metal.Meter) (u metal.Usage, err error) {
 	defer catch(&err)
 	return m.Usage()
-}
-
-// idleState is what a stream told of its free pages, and what it must not have
-// changed to tell the same.
-type idleState struct {
-	clock, passed uint64
-	figures       streams.Figures
-	free          []idle.Amount
-}
-
-// idleNow tells what the stream could give up, by when it was freed. A stream that
-// has done nothing since it was asked last is not searched again.
-func (s *Stream) idleNow() (free []idle.Amount, give runs) {
-	give = s.poll()
-	s.pass()
-	s.heap.Note(s.core.now())
-	now := idleState{clock: s.heap.Clock(), passed: s.heap.Passed(), figures: s.heap.Figures(), free: s.idle.free}
-	if now.clock != s.idle.clock || now.passed != s.idle.passed || now.figures != s.idle.figures {
-		now.free = amounts(s.heap.Offers(nil))
-	}
-	s.idle = now
-	return now.free, give
-}
-
-// amounts sums offers by age, the oldest first.
-func amounts(offers []streams.Offer) (as []idle.Amount) {
-	slices.SortFunc(offers, func(a, b streams.Offer) int { return cmp.Compare(a.Since, b.Since) })
-	for _, o := range offers {
-		if n := len(as); n > 0 && as[n-1].Since == o.Since {
-			as[n-1].Bytes += o.Size
-		} else {
-			as = append(as, idle.Amount{Since: o.Since, Bytes: o.Size})
-		}
-	}
-	return as
-}
-
-// giveIdle gives up to n bytes of free pages, those that were freed first.
-func (s *Stream) giveIdle(n int64) runs {
-	offers := s.offers(nil)
-	slices.SortStableFunc(offers, func(a, b streams.Offer) int { return cmp.Compare(a.Since, b.Since) })
-	rs := s.heap.TakeOffered(slices.DeleteFunc(offers, func(o streams.Offer) bool {
-		if n < o.Size {
-			return true
-		}
-		n -= o.Size
-		return false
-	}))
-	s.leave(rs)
-	return rs
 }

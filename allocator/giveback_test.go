@@ -1,6 +1,7 @@
 package allocator_test
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -9,7 +10,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/metalloc/metalloc/actors"
 	"github.com/metalloc/metalloc/allocator"
+	"github.com/metalloc/metalloc/internal/seam/simseam"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/metal/sim"
 )
@@ -152,83 +155,6 @@ func TestIdleMemoryWaitsForItsQueue(t *testing.T) {
 	require.Zero(t, rt.ReservedMemory())
 }
 
-// A program that needs memory now and then gives it back in vain once, and keeps it
-// from then on; if it needs it seldom, it gives it back each time.
-func TestPeriodicWorkKeepsItsMemory(t *testing.T) {
-	for _, c := range []struct {
-		period time.Duration
-		grown  int64 // bursts that had to take memory from the device
-	}{{500 * time.Millisecond, 1}, {5 * time.Second, 2}, {25 * time.Second, 2}, {10 * time.Minute, 50}} {
-		t.Run(c.period.String(), func(t *testing.T) {
-			rt, dev, clock := openIdle(t, sim.Config{})
-			a, b := newStream(t, rt), newStream(t, rt)
-			resident := malloc(t, a, 100*page)
-			var grown int64
-			for range 50 {
-				before := dev.Calls()[sim.CallCreate]
-				x, y := malloc(t, a, 20*page), malloc(t, b, 30*page)
-				clock.Advance(100 * time.Millisecond)
-				free(t, x, y)
-				eventually(t, func() bool { return clock.set.Load() == 1 }) // set, maybe only now
-				if dev.Calls()[sim.CallCreate] > before {
-					grown++
-				}
-				clock.Advance(c.period - 100*time.Millisecond)
-			}
-			require.Equal(t, c.grown, grown)
-			free(t, resident)
-		})
-	}
-}
-
-// A program that loads and then serves: what only loading needed goes back, although
-// serving misses all the time and so takes the longest idle page again and again.
-func TestPhases(t *testing.T) {
-	for name, sizes := range map[string][]int64{
-		"the same sizes": {4 * page},
-		"many sizes":     {page / 3, page, 5 * page / 2, 4 * page, 7 * page, 9 * page / 4},
-	} {
-		t.Run(name, func(t *testing.T) {
-			alone := serve(t, 0, sizes)
-			after := serve(t, 500*page, sizes)
-			t.Logf("reserved %d pages, %d without the first phase", after/page, alone/page)
-			require.LessOrEqual(t, float64(after), 1.03*float64(alone))
-		})
-	}
-}
-
-// serve returns what is reserved in the end; before it serves it loads that much.
-func serve(t *testing.T, load int64, sizes []int64) (reserved int64) {
-	rt, _, clock := openIdle(t, sim.Config{})
-	a, b := newStream(t, rt), newStream(t, rt)
-	if load > 0 {
-		var bufs []allocator.Buffer
-		for range 50 {
-			bufs = append(bufs, malloc(t, a, load/50))
-			clock.Advance(50 * time.Millisecond)
-		}
-		free(t, bufs...)
-	}
-	weights := malloc(t, b, 100*page)
-	var held []allocator.Buffer
-	for i := range 3000 {
-		s := a
-		if i%3 == 0 {
-			s = b
-		}
-		held = append(held, malloc(t, s, sizes[i*7%len(sizes)]))
-		if len(held) > 10 {
-			free(t, held[0])
-			held = held[1:]
-		}
-		clock.Advance(10 * time.Millisecond)
-	}
-	reserved = rt.ReservedMemory()
-	identity(t, rt)
-	free(t, append(held, weights)...)
-	return reserved
-}
-
 // crowded is a device of which others hold a part.
 type crowded struct {
 	*sim.Device
@@ -262,6 +188,100 @@ func TestGivesBackToOthers(t *testing.T) {
 	require.Zero(t, rt.ReservedMemory())
 }
 
+// large is a device whose handles hold several pages each.
+type large struct{ *sim.Device }
+
+func (d large) Info() metal.Info {
+	i := d.Device.Info()
+	i.HandleSize = 4 * page
+	return i
+}
+
+// Pages of mixed sizes go back as well, when they are idle and when the system runs
+// short of memory.
+func TestGivesBackMixedPages(t *testing.T) {
+	dev := large{simDevice(t, sim.Config{})}
+	clock := &alarms{}
+	rt := open(t, dev, allocator.WithClock(clock), allocator.WithReclaimOnPressure())
+	s := newStream(t, rt)
+	fill := func() {
+		t.Helper()
+		before := dev.Calls()[sim.CallCreate]
+		free(t, malloc(t, s, 6*page), malloc(t, s, 3*page), malloc(t, s, page))
+		require.Less(t, dev.Calls()[sim.CallCreate]-before, int64(10), "handles of several pages")
+		require.EqualValues(t, 10*page, rt.ReservedMemory())
+	}
+	fill()
+	kept := malloc(t, s, 3*page)
+	clock.Advance(2 * time.Second)
+	require.LessOrEqual(t, rt.CacheMemory(), int64(page), "a page that shares its handle with a live buffer")
+	free(t, kept)
+	eventually(t, func() bool { return clock.set.Load() == 1 })
+	clock.Advance(10 * time.Second)
+	require.Zero(t, rt.ReservedMemory())
+	fill()
+	dev.SetPressure(metal.Warn)
+	eventually(t, func() bool { return rt.ReservedMemory() <= 5*page })
+	dev.SetPressure(metal.Critical)
+	eventually(t, func() bool { return rt.ReservedMemory() == 0 })
+}
+
+// Several streams that work while time passes, under a scheduler that draws every
+// choice from a seed: the books add up, nothing is lost, Close ends everything, and a
+// run can be repeated.
+func TestGiveBackInSimulation(t *testing.T) {
+	sys := allocator.NewSystem(nil)
+	defer sys.Shutdown()
+	for seed := range uint64(100) {
+		trace, gave := idling(t, sys, seed)
+		again, _ := idling(t, sys, seed)
+		require.Equal(t, trace, again, "seed %d: same seed, same run", seed)
+		require.Positive(t, gave, "seed %d", seed)
+	}
+}
+
+func idling(t *testing.T, sys *actors.System, seed uint64) (trace uint64, gave int64) {
+	t.Helper()
+	s := simseam.New(seed)
+	s.Go(func() {
+		var clock metal.VirtualClock
+		rng := rand.New(rand.NewPCG(seed, 1))
+		dev := simDevice(t, sim.Config{Clock: &clock})
+		rt, err := allocator.Open(dev, allocator.WithSeam(s), allocator.WithActorSystem(sys), allocator.WithClock(&clock))
+		require.NoError(t, err)
+		workers := 3
+		for range workers {
+			q, err := dev.NewQueue()
+			require.NoError(t, err)
+			st := newStream(t, rt, allocator.WithHandle(q.Handle()))
+			s.Go(func() {
+				defer func() { workers-- }()
+				for range 20 {
+					b := malloc(t, st, int64(1+rng.IntN(4*page)))
+					q.SubmitUntil(clock.Now() + time.Duration(rng.IntN(int(time.Second))))
+					s.Yield()
+					free(t, b)
+				}
+			})
+		}
+		for workers > 0 {
+			clock.Advance(time.Duration(rng.IntN(int(time.Second))))
+			identity(t, rt)
+			s.Yield()
+		}
+		for range 100 { // in steps: what wakes the timer may only come to it later
+			clock.Advance(time.Second)
+			s.Yield()
+		}
+		gave = dev.Calls()[sim.CallRelease]
+		require.Zero(t, rt.ReservedMemory(), "seed %d", seed)
+		require.NoError(t, rt.Close(ctx))
+		require.NoError(t, dev.Close())
+	})
+	within(t, func() { require.NoError(t, s.Run()) })
+	return s.Trace(), gave
+}
+
 // A program that clears its cache in a loop is told so, once.
 func TestClearCacheInALoop(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
@@ -289,4 +309,26 @@ func TestClearCacheInALoop(t *testing.T) {
 	require.Equal(t, 500*time.Millisecond, fields["within"])
 	require.EqualValues(t, 80*page, fields["released"])
 	require.Positive(t, fields["device calls took"])
+}
+
+// What a look costs while 1,000 streams have something cached and do nothing.
+func BenchmarkLookAtIdleStreams(b *testing.B) {
+	dev, err := sim.New(sim.Config{})
+	require.NoError(b, err)
+	clock := &alarms{}
+	rt, err := allocator.Open(dev, allocator.WithClock(clock), allocator.WithIdleRelease(100*time.Hour))
+	require.NoError(b, err)
+	for range 1000 {
+		s, err := rt.NewStream()
+		require.NoError(b, err)
+		buf, err := s.Malloc(ctx, 8*page)
+		require.NoError(b, err)
+		require.NoError(b, buf.Free())
+	}
+	for b.Loop() {
+		clock.Advance(10 * time.Second) // more than from one look to the next
+	}
+	require.GreaterOrEqual(b, clock.fired.Load(), int64(b.N))
+	require.NoError(b, rt.Close(ctx))
+	require.NoError(b, dev.Close())
 }
