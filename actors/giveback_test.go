@@ -88,6 +88,47 @@ func TestTurningOverGoesBack(t *testing.T) {
 	require.LessOrEqual(t, dev.Calls()[sim.CallCreate], int64(220), "never too much went back")
 }
 
+// The same of one stream alone, that has room kept for each buffer and so never hits.
+func TestTurningOverItsOwn(t *testing.T) {
+	c, dev, clock := startIdle(t, time.Second)
+	s := stream(t, c)
+	require.NoError(t, take(t, s, 200*testPage).Free())
+	for range 1000 {
+		b, err := s.MallocWith(context.Background(), 50*testPage, MallocOptions{Room: 50 * testPage})
+		require.NoError(t, err)
+		require.NoError(t, b.Free())
+		clock.Advance(5 * time.Millisecond)
+	}
+	require.EqualValues(t, 50*testPage, c.ReservedMemory())
+	require.EqualValues(t, 200, dev.Calls()[sim.CallCreate])
+}
+
+// A page that is used again, by work that its queue has not passed yet, is not idle.
+func TestWhatIsUsedAgainIsNotIdle(t *testing.T) {
+	c, dev, _ := startIdle(t, DefaultIdle)
+	q, err := dev.NewQueue()
+	require.NoError(t, err)
+	s, err := c.NewStream(StreamConfig{Queue: q.Handle()})
+	require.NoError(t, err)
+	idleBytes := func() (n int64) {
+		c.visit(s, func(s *Stream) runs {
+			free, rs := s.idleNow()
+			for _, a := range free {
+				n += a.Bytes
+			}
+			return rs
+		})
+		return n
+	}
+	require.NoError(t, take(t, s, testPage).Free())
+	require.EqualValues(t, testPage, idleBytes())
+	work := q.Submit()
+	require.NoError(t, take(t, s, testPage).Free())
+	require.Zero(t, idleBytes())
+	q.Complete(work)
+	require.EqualValues(t, testPage, idleBytes())
+}
+
 // Bursts of one size that come more often than patience: they keep what they need,
 // and not more, from the first give-back on; however short they are.
 func TestBurstsKeepTheirs(t *testing.T) {

@@ -104,8 +104,15 @@ func TestRing(t *testing.T) {
 		require.EqualValues(t, 1024, r.TakenUp(&f, Taken{Blocks: 1, Bytes: 512, Requested: 512}))
 		l.SetCacheLimitOf(&r, 512)
 		require.EqualValues(t, 1536, l.CacheExcess(&r), "the limit is another thing")
-		l.Ring([]*Row{&r}, noLimit)
-		f.Active, f.Cache = f.Active-512, f.Cache+512
-		require.EqualValues(t, 2048, r.Free(&f, 512), "now only the limit counts")
+		for _, rings := range []int64{1024, noLimit} {
+			l.Ring([]*Row{&r}, rings)
+			l.SetCacheLimitOf(&r, 512)
+			require.EqualValues(t, 512, r.bell.Load(), "whichever is lower")
+			l.SetCacheLimitOf(&r, noLimit)
+			require.Equal(t, rings, r.bell.Load())
+			l.SetCacheLimitOf(&r, 512)
+			l.Ring([]*Row{&r}, rings)
+			require.EqualValues(t, 512, r.bell.Load(), "whichever is lower")
+		}
 	}
 }
