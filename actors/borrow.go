@@ -53,7 +53,7 @@ func (g *borrowing) step() {
 		s := g.streams[g.next]
 		n := len(g.offers)
 		g.t.give = append(g.t.give, s.poll()...)
-		g.offers = s.offers(g.t, g.offers, g.now)
+		g.offers = s.offers(g.offers, g.t.own(s), g.now)
 		for i := n; i < len(g.offers); i++ {
 			g.offers[i].From = g.next
 		}
@@ -121,11 +121,14 @@ func (g *borrowing) choose() {
 }
 
 // choose picks the free pages, or segments, that the ticket takes.
-func (t *ticket) choose(offers []streams.Offer) []streams.Offer {
+func (t *ticket) choose(offers []streams.Offer) (chosen []streams.Offer) {
 	if t.plan.Segment > 0 {
-		return streams.ChooseSegment(offers, t.plan.Segment-t.work.moved)
+		chosen = streams.ChooseSegment(offers, t.plan.Segment-t.work.moved)
+	} else {
+		chosen = streams.Choose(offers, t.gaps())
 	}
-	return streams.Choose(offers, t.gaps())
+	t.work.left = streams.Offered(offers[len(chosen):])
+	return chosen
 }
 
 // gaps are the sizes of what the ticket's place still misses.

@@ -62,6 +62,7 @@ func (c *Core) wind(ctx context.Context) error {
 		c.relief.stop()
 		c.relief.stop = nil
 	}
+	c.supervise((*supervisor).disarm)
 	for _, s := range c.holders(true) {
 		s.refuse()
 	}

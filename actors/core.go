@@ -35,7 +35,8 @@ type Config struct {
 	Zero        bool                     // every buffer is zeroed before it is handed out
 	OnPressure  []func(need int64) int64 // see allocator.OnPressure
 	Seam        seam.Seam                // nil: seam.Real
-	Clock       metal.Clock              // nil: the real time
+	Idle        time.Duration            // free memory that was idle for so long goes back; 0: none does; or DefaultIdle
+	Clock       Clock                    // nil: the real time; with a Seam of tests none, and Idle has no effect
 }
 
 // Core is one runtime: a device, its supervisor and metal actor, and the streams.
@@ -44,7 +45,7 @@ type Core struct {
 	info   metal.Info
 	marks  *marks // nil: the device has none
 	seam   seam.Seam
-	clock  metal.Clock
+	clock  Clock
 	log    *zap.Logger
 	policy Policy
 	hooks  []func(need int64) int64
@@ -64,6 +65,7 @@ type Core struct {
 	metal  metalActor
 	relief relief
 	told   told
+	giver  giver
 
 	calls    sync.Pool
 	ids      atomic.Uint64
@@ -93,8 +95,10 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 	if c.seam == nil {
 		c.seam = seam.Real
 	}
-	if c.clock = cfg.Clock; c.clock == nil {
+	if c.clock = cfg.Clock; c.clock == nil && c.seam == seam.Real {
 		c.clock = realClock{time.Now()}
+	} else if c.clock == nil {
+		c.clock = &stepClock{}
 	}
 	c.log = c.logLater(cfg.Logger)
 	mem, err := resolve("memory limit", cfg.MemoryLimit, defaultMemoryLimit(info))
@@ -106,6 +110,9 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 		return nil, err
 	}
 	if err := c.metal.open(c); err != nil {
+		return nil, err
+	}
+	if err := c.giver.open(c, cfg.Idle); err != nil {
 		return nil, err
 	}
 	if cfg.Zero {
@@ -140,11 +147,6 @@ func Start(dev metal.Device, cfg Config) (*Core, error) {
 	}
 	return c, nil
 }
-
-// realClock counts from when it was made.
-type realClock struct{ start time.Time }
-
-func (c realClock) Now() time.Duration { return time.Since(c.start) }
 
 // now is the time by which free pages age, nanoseconds.
 func (c *Core) now() int64 { return int64(c.clock.Now()) }

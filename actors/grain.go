@@ -44,7 +44,7 @@ func (m *metalActor) largest(t *ticket) int64 {
 	if most == page {
 		return page
 	}
-	small := m.grain.coarse(m.core.now(), m.driverNS()) * page
+	small := m.grain.coarse(m.core.now(), m.driverTime()) * page
 	all := m.core.ledger.Totals()
 	if limit, _ := m.core.ledger.Limits(); all.Reserved > limit-limit/nearLimit {
 		return page

@@ -147,7 +147,9 @@ func (s *Stream) takeUp() {
 	}
 	t := s.takenUp
 	s.takenUp = ledger.Taken{}
-	s.row.TakenUp(s.heap.Now(), t)
+	if s.row.TakenUp(s.heap.Now(), t) > 0 {
+		s.ring()
+	}
 	if s.queue != 0 {
 		s.noteFree(t.Bytes)
 	}

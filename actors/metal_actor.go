@@ -62,7 +62,7 @@ func (m *metalActor) open(c *Core) error {
 		return fmt.Errorf("device %q neither maps pages nor gives segments: %w", c.info.Name, ErrUnsupported)
 	}
 	m.wiring.open(c.dev)
-	m.grain = newGrain(c.now(), m.driverNS())
+	m.grain = newGrain(c.now(), m.driverTime())
 	return nil
 }
 
@@ -86,15 +86,21 @@ func (m *metalActor) timed(k deviceCall, f func() error) error {
 	return f()
 }
 
+// driverTime is what all device calls so far took, or would have taken, nanoseconds;
+// from any goroutine.
+func (m *metalActor) driverTime() int64 {
+	if model, ok := m.core.dev.(metal.Modeler); ok {
+		return int64(model.ModelledTime())
+	}
+	return m.spent.Load()
+}
+
 // telemetry reads the counters; from any goroutine.
 func (m *metalActor) telemetry() telemetry.Device {
 	i := m.core.info
 	d := telemetry.Device{
 		Kind: i.Kind, Name: i.Name, Memory: i.Memory, WorkingSet: i.WorkingSet, PageSize: i.PageSize,
-		Calls: map[string]int64{}, DriverNS: m.spent.Load(), Wired: m.wiring.total.Load(),
-	}
-	if model, ok := m.core.dev.(metal.Modeler); ok {
-		d.DriverNS = int64(model.ModelledTime())
+		Calls: map[string]int64{}, DriverNS: m.driverTime(), Wired: m.wiring.total.Load(),
 	}
 	for k := range m.calls {
 		if n := m.calls[k].Load(); n > 0 {
@@ -102,14 +108,6 @@ func (m *metalActor) telemetry() telemetry.Device {
 		}
 	}
 	return d
-}
-
-// driverNS is what device calls have taken so far, or would have.
-func (m *metalActor) driverNS() int64 {
-	if model, ok := m.core.dev.(metal.Modeler); ok {
-		return int64(model.ModelledTime())
-	}
-	return m.spent.Load()
 }
 
 // serve does the device work of a miss. Whatever fails, what was done so far is

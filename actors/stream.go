@@ -42,6 +42,7 @@ type Stream struct {
 	watched  map[metal.Mark]struct{}
 	clearTo  uint64 // pages freed up to this clock go back as soon as they may
 	stranded bool   // pages that have left early wait, somewhere on their way back, for their old place
+	idle     idleState
 }
 
 // StreamConfig is what a stream is opened with. The zero value works.

@@ -34,17 +34,18 @@ func (s *Stream) leave(rs runs) {
 	s.core.metal.leaveBooked(rs, false, func() { s.settle(ledger.Change{FromPool: -streams.SizeOf(rs)}) })
 }
 
-// offers adds what the stream could give up now to the list, for a ticket.
-func (s *Stream) offers(t *ticket, list []streams.Offer, now int64) []streams.Offer {
+// offers adds what the stream could give up now to the list; own: to itself.
+func (s *Stream) offers(list []streams.Offer, own bool, now int64) []streams.Offer {
 	s.pass()
 	s.heap.Note(now)
-	return s.heap.Offers(list, t.own(s))
+	return s.heap.Offers(list, own)
 }
 
 // lend sends free pages of the stream on their way to a ticket's place.
 func (s *Stream) lend(t *ticket, offers []streams.Offer) {
 	rs := s.heap.TakeOffered(offers, t.own(s))
 	n := streams.SizeOf(rs)
+	t.work.lent = append(t.work.lent, offers...)
 	s.settle(ledger.Change{FromPool: -n, Coming: n, For: &t.stream.row})
 	t.work.moves = append(t.work.moves, s.core.metal.leave(rs, true)...)
 	t.work.moved += n
@@ -76,6 +77,7 @@ func (s *Stream) takeBack(b Buffer) (runs, error) {
 // excessRuns gives up what may not stay in the cache. It has left the stream;
 // Close waits until the caller, who gives it back, calls end.
 func (s *Stream) excessRuns() (rs runs) {
+	s.ring()
 	if s.closed.Load() {
 		rs = s.surrender()
 	} else if excess := s.core.ledger.CacheExcess(&s.row); excess > 0 {

@@ -37,6 +37,23 @@ func (p *supervisor) admit(s *Stream, l StreamLimits) error {
 	return nil
 }
 
+// cached lists the streams with a cache of at least that many bytes.
+func (p *supervisor) cached(least int64) []*Stream {
+	ss := slices.SortedFunc(maps.Values(p.streams), func(a, b *Stream) int { return cmp.Compare(a.id, b.id) })
+	rows := make([]*ledger.Row, len(ss))
+	for i, s := range ss {
+		rows[i] = &s.row
+	}
+	n := 0
+	for i, cache := range p.core.ledger.Cached(rows) {
+		if cache >= least {
+			ss[n] = ss[i]
+			n++
+		}
+	}
+	return ss[:n]
+}
+
 // byCache lists the streams, the largest cache first; streams without cache are
 // left out unless all is set.
 func (p *supervisor) byCache(all bool) []*Stream {
@@ -101,10 +118,11 @@ func (p *supervisor) book(t *ticket) stage {
 	}
 	l.Arrived(&t.stream.row, t.promised, t.work.created, coming)
 	t.promised = 0
+	p.served(t)
 	if !t.failed {
 		return commit
 	}
-	l.Left(t.work.released)
+	p.left(t.work.released)
 	if errors.Is(t.err, ErrOutOfMemory) && !t.swept {
 		t.askedOwn, t.asked, t.swept, t.again = true, true, true, true
 		t.sweep, t.sweepOver = everything, p.byCache(false)

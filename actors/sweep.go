@@ -108,7 +108,10 @@ func (s *sweep) step() {
 		s.released = s.core.metal.drain()
 	case tell:
 		s.stage = swept
-		s.core.ledger.Left(s.released)
+		s.core.sup.left(s.released)
+		if s.kind == sweepClear && len(s.streams) > 0 { // without streams it is a flush
+			s.core.giver.clears.Cleared(s.core.now(), s.released)
+		}
 	}
 }
 

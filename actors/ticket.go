@@ -258,14 +258,16 @@ func (t *ticket) wipe(mayEnter bool) {
 // work is what the metal actor has done for a ticket so far: after a failure it
 // tells what to undo.
 type work struct {
-	rng      metal.Range    // of a new segment; Size 0: none
-	segment  metal.Segment  // taken whole; Size 0: none
-	pages    []streams.Page // for the block's place, in the order of spans; without a handle: not created yet
-	moves    []*leaving     // free pages on their way to it; empty once they are in pages
-	moved    int64          // bytes that have left streams for the ticket and not gone back to the device
-	own      int64          // bytes that have left the ticket's own stream for it
-	released int64          // bytes that have, and are not booked yet
-	created  int64          // bytes of new pages
+	rng      metal.Range     // of a new segment; Size 0: none
+	segment  metal.Segment   // taken whole; Size 0: none
+	pages    []streams.Page  // for the block's place, in the order of spans; without a handle: not created yet
+	moves    []*leaving      // free pages on their way to it; empty once they are in pages
+	lent     []streams.Offer // free pages that were taken for it
+	left     int64           // bytes of free pages that were left then
+	moved    int64           // bytes that have left streams for the ticket and not gone back to the device
+	own      int64           // bytes that have left the ticket's own stream for it
+	released int64           // bytes that have, and are not booked yet
+	created  int64           // bytes of new pages
 	spans    runs
 	mapped   int // of spans
 }

@@ -45,13 +45,16 @@ func (s *Stream) look(t *ticket) stage {
 		return s.commit(t)
 	}
 	t.missed = true
+	if plan.Segment > 0 { // a whole segment can't move
+		return promise
+	}
 	if plan.Reserve == 0 { // here, since the segment is the turn's
 		t.work.spans = plan.Spans(metal.Range{})
 	}
 	if s.core.ledger.CachedElsewhere(&s.row) >= s.core.leastPage() {
 		return borrow
 	}
-	s.lend(t, t.choose(s.offers(t, nil, s.core.now())))
+	s.lend(t, t.choose(s.offers(nil, t.own(s), s.core.now())))
 	return t.borrowed()
 }
 

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -69,6 +70,25 @@ func OnPressure(f func(need int64) (freed int64)) Option {
 // memory.events. Open gives ErrUnsupported for a device that reports none.
 func WithReclaimOnPressure() Option { return func(c *config) { c.Relieve = true } }
 
+// DefaultIdle for WithIdleRelease: a time that adapts.
+const DefaultIdle = actors.DefaultIdle
+
+// WithIdleRelease gives free memory back to the device that has been idle for that
+// long, the longest idle first; it takes up to a quarter longer, at least 50 ms. A
+// stream's pages go only behind the work on its queue. 0: all is kept, as by MLX and
+// PyTorch. DefaultIdle, the default, adapts between 100 ms and a minute: it becomes
+// longer than the time after which memory that was given back is missed, so that a
+// program that needs memory every few seconds keeps it, and shorter while nothing is
+// missed. Open gives ErrInvalidSize for another negative time.
+//
+// Where the device tells what is left of it (metal.Meter) free memory goes back at
+// once, however young, when less than a twentieth is left and others hold as much.
+func WithIdleRelease(after time.Duration) Option { return func(c *config) { c.Idle = after } }
+
+// WithClock replaces the time by which memory counts as idle; [metal.VirtualClock] is
+// such a clock. It is for tests: what its AfterFunc calls waits for the device.
+func WithClock(clock actors.Clock) Option { return func(c *config) { c.Clock = clock } }
+
 // WithSeam replaces the scheduler. It is for metalloc's own tests: its type
 // can't be named elsewhere.
 func WithSeam(s seam.Seam) Option { return func(c *config) { c.Seam = s } }
@@ -77,7 +97,7 @@ func WithSeam(s seam.Seam) Option { return func(c *config) { c.Seam = s } }
 // runtime. ErrUnsupported for a device that neither maps pages nor gives
 // segments, ErrInvalidSize for a negative limit.
 func Open(dev metal.Device, opts ...Option) (*Runtime, error) {
-	cfg := config{Config: actors.Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit}}
+	cfg := config{Config: actors.Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit, Idle: DefaultIdle}}
 	for _, o := range opts {
 		o(&cfg)
 	}
@@ -126,6 +146,3 @@ func streamLimits(c *actors.StreamConfig) *actors.StreamLimits {
 // given up only behind the work queued there, and RecordUse waits for it. Without
 // a handle the stream's work counts as done when it is queued.
 func WithHandle(q metal.Queue) StreamOption { return func(c *actors.StreamConfig) { c.Queue = q } }
-
-// WithClock replaces the time.
-func WithClock(clock metal.Clock) Option { return func(c *config) { c.Clock = clock } }

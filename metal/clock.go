@@ -37,6 +37,7 @@ type VirtualClock struct {
 type alarm struct {
 	at time.Duration
 	f  func()
+	id *int // AfterFunc's; nil: it can't be stopped
 }
 
 // Now implements [Clock].
@@ -70,13 +71,37 @@ func (c *VirtualClock) At(t time.Duration, f func()) {
 		f()
 		return
 	}
+	c.insert(alarm{at: t, f: f})
+	c.mu.Unlock()
+}
+
+// AfterFunc calls f like At when d has passed, or at once if d ≤ 0. stop reports
+// whether it came in time: then f will not be called. Stopping again gives false.
+func (c *VirtualClock) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	if d <= 0 {
+		f()
+		return func() bool { return false }
+	}
+	id := new(int)
+	c.mu.Lock()
+	c.insert(alarm{c.now + d, f, id})
+	c.mu.Unlock()
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		n := len(c.alarms)
+		c.alarms = slices.DeleteFunc(c.alarms, func(a alarm) bool { return a.id == id })
+		return len(c.alarms) < n
+	}
+}
+
+func (c *VirtualClock) insert(a alarm) {
 	// Mostly the latest alarm is the last to go off, so look from the end.
 	i := len(c.alarms)
-	for i > 0 && c.alarms[i-1].at > t {
+	for i > 0 && c.alarms[i-1].at > a.at {
 		i--
 	}
-	c.alarms = slices.Insert(c.alarms, i, alarm{t, f})
-	c.mu.Unlock()
+	c.alarms = slices.Insert(c.alarms, i, a)
 }
 
 func (c *VirtualClock) run() {

@@ -63,3 +63,23 @@ func TestVirtualClockAlarmMayUseTheClock(t *testing.T) {
 	require.Equal(t, []time.Duration{10, 20, 30}, times)
 	require.Equal(t, time.Duration(1050), c.Now())
 }
+
+func TestVirtualClockStopsAlarms(t *testing.T) {
+	var c VirtualClock
+	var seen []int
+	note := func(n int) func() { return func() { seen = append(seen, n) } }
+	stop1 := c.AfterFunc(10, note(1))
+	stop2 := c.AfterFunc(10, note(2))
+	stop3 := c.AfterFunc(20, note(3))
+	require.True(t, stop2())
+	require.False(t, stop2(), "stopped already")
+	require.Empty(t, seen)
+	c.Advance(10)
+	require.Equal(t, []int{1}, seen)
+	require.False(t, stop1(), "too late")
+	require.True(t, stop3())
+	c.Advance(100)
+	require.Equal(t, []int{1}, seen)
+	require.False(t, c.AfterFunc(0, note(4))())
+	require.Equal(t, []int{1, 4}, seen, "at once")
+}

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/metalloc/metalloc/metal"
@@ -22,7 +23,8 @@ type instant struct {
 	clock uint64
 }
 
-// maxInstants bounds how many the heap remembers; then every second one goes.
+// maxInstants bounds how many the heap remembers. They lie the denser the younger
+// they are: ages from a millisecond to a minute are known to a fifth.
 const maxInstants = 64
 
 // Note tells the heap the time, on whatever scale: ages of free pages are known as
@@ -33,12 +35,24 @@ func (h *Heap) Note(now int64) {
 		return // nothing was freed since
 	}
 	if n == maxInstants {
-		for i := range n / 2 {
-			h.instants[i] = h.instants[2*i+1] // the later one: a page is not older than it says
-		}
-		h.instants = h.instants[:n/2]
+		i := h.leastMissed(now)
+		h.instants = slices.Delete(h.instants, i, i+1)
 	}
 	h.instants = append(h.instants, instant{now, h.clock})
+}
+
+// leastMissed finds the instant without which ages are still known best, relative to
+// themselves. What was freed before it counts as freed before the next: a page is not
+// older than it says.
+func (h *Heap) leastMissed(now int64) (best int) {
+	least := math.Inf(1)
+	for i := 1; i < len(h.instants)-1; i++ {
+		width := float64(h.instants[i+1].time - h.instants[i-1].time)
+		if w := width / float64(now-h.instants[i-1].time+1); w < least {
+			least, best = w, i
+		}
+	}
+	return best
 }
 
 // since gives the first time noted after the free with that stamp.
@@ -66,6 +80,14 @@ func (h *Heap) upTo(own bool) uint64 {
 		return h.clock
 	}
 	return h.passed
+}
+
+// Offered sums the bytes on offer.
+func Offered(offers []Offer) (n int64) {
+	for _, o := range offers {
+		n += o.Size
+	}
+	return n
 }
 
 // TakeOffered takes those of the offered pages out of the heap that are its own
@@ -134,7 +156,8 @@ func ChooseSegment(offers []Offer, size int64) []Offer {
 		}
 	}
 	if best >= 0 {
-		return offers[best : best+1]
+		offers[0], offers[best] = offers[best], offers[0]
+		return offers[:1]
 	}
 	slices.SortStableFunc(offers, func(a, b Offer) int { return cmp.Compare(a.Since, b.Since) })
 	for i, o := range offers {

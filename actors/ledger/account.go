@@ -38,6 +38,7 @@ type shared struct {
 	final        account // a closed stream's own
 
 	memoryLimit int64 // bounds the stream's own reserved
+	rings       int64 // see Ring
 	growing     int64 // promised to the stream's misses
 	coming      int64 // the pool's pages on their way to it
 }

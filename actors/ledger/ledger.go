@@ -70,8 +70,9 @@ func New() *Ledger {
 // Open adds a stream's row.
 func (l *Ledger) Open(r *Row, who Owner) {
 	r.Owner = who
-	r.ledger, r.memoryLimit = l, noLimit
+	r.ledger, r.memoryLimit, r.rings = l, noLimit, noLimit
 	r.cacheLimit.Store(noLimit)
+	r.bell.Store(noLimit)
 	r.word.Store(frozenBit | freshBit)
 	l.mu.Lock()
 	l.rows = append(l.rows, r)

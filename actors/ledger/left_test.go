@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/metalloc/metalloc/streams"
 )
 
 // However many blocks others leave while the owner is busy, the figures are exact:
@@ -76,4 +78,41 @@ func leftOf(s *testStream) (n int64) {
 		n -= b
 	}
 	return n
+}
+
+// A free tells when the cache has more than what Ring was told, by whatever way the
+// row counts, and nothing counts as excess because of it.
+func TestRing(t *testing.T) {
+	for _, lone := range []bool{true, false} {
+		l := New()
+		var r, other Row
+		l.Open(&r, Owner{ID: 1})
+		l.Open(&other, Owner{ID: 2})
+		f := streams.Figures{Active: 4096}
+		l.Settle(&r, &f, Change{Mallocs: 1})
+		if !lone {
+			l.bar(&r) // counts centrally
+		}
+		l.Ring([]*Row{&r, &other}, 1024)
+		for i, want := range []int64{-512, 0, 512} {
+			f.Active, f.Cache = f.Active-512, f.Cache+512
+			require.Equal(t, want, r.Free(&f, 512), "free %d", i)
+		}
+		require.Zero(t, l.CacheExcess(&r))
+		f.Active, f.Cache = f.Active-512, f.Cache+512
+		r.Leave(512, 512)
+		require.EqualValues(t, 1024, r.TakenUp(&f, Taken{Blocks: 1, Bytes: 512, Requested: 512}))
+		l.SetCacheLimitOf(&r, 512)
+		require.EqualValues(t, 1536, l.CacheExcess(&r), "the limit is another thing")
+		for _, rings := range []int64{1024, noLimit} {
+			l.Ring([]*Row{&r}, rings)
+			l.SetCacheLimitOf(&r, 512)
+			require.EqualValues(t, 512, r.bell.Load(), "whichever is lower")
+			l.SetCacheLimitOf(&r, noLimit)
+			require.Equal(t, rings, r.bell.Load())
+			l.SetCacheLimitOf(&r, 512)
+			l.Ring([]*Row{&r}, rings)
+			require.EqualValues(t, 512, r.bell.Load(), "whichever is lower")
+		}
+	}
 }

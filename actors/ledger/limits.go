@@ -148,7 +148,20 @@ func (l *Ledger) SetCacheLimitOf(r *Row, n int64) (previous, over int64) {
 	defer l.mu.Unlock()
 	previous = r.cacheLimit.Load()
 	r.cacheLimit.Store(n)
+	r.bell.Store(min(n, r.rings))
 	return previous, l.cacheOf(r) - n
+}
+
+// Ring has the owner's frees tell (Row.Free, Row.TakenUp) when the stream has more
+// than n bytes in its cache, as if that were its limit; NoLimit ends it. It costs a
+// free nothing until then. Nothing is trimmed because of it.
+func (l *Ledger) Ring(rows []*Row, n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range rows {
+		r.rings = n
+		r.bell.Store(min(n, r.cacheLimit.Load()))
+	}
 }
 
 // LimitsOf gives a stream's own limits, bytes.

@@ -26,7 +26,8 @@ type Row struct {
 	active     int64       // the owner's: what the heap said at the last commit
 	ledger     *Ledger
 	cacheLimit steps.Int64 // the stream's own
-	_          [line - 40]byte
+	bell       steps.Int64 // what the owner's free compares the cache with: that limit, or less (see Ring)
+	_          [line - 48]byte
 
 	books [2]book
 	shelf shelf
@@ -107,35 +108,36 @@ func (r *Row) Malloc(f *streams.Figures, n int64) {
 }
 
 // Free books the owner's free of n bytes. It returns by how much the cache, or the
-// stream's own, is above its limit; negative or 0: not.
+// stream's own, is above its limit or where it rings; negative or 0: not.
 func (r *Row) Free(f *streams.Figures, n int64) (excess int64) {
 	u := units(n)
 	for {
 		x := r.word.Load()
 		if x&frozenBit != 0 || creditMask-credit(x) < u || !r.shelf.fits(f) {
-			return r.ledger.Settle(r, f, Change{Frees: 1})
+			return max(r.ledger.Settle(r, f, Change{Frees: 1}), f.Cache-r.bell.Load())
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
 		next.write(f.Active-f.Requested, old.mallocs, old.frees+1, old.high, old.taken)
 		if r.word.CompareAndSwap(x, (x+u)^slotBit+version()) {
 			r.active = f.Active
-			return f.Cache - r.cacheLimit.Load() // a row has credit only while the cache's limit is far
+			return f.Cache - r.bell.Load() // a row has credit only while the cache's limit is far
 		}
 	}
 }
 
-// TakenUp books that the owner has freed blocks that others had left (see Leave).
+// TakenUp books that the owner has freed blocks that others had left (see Leave). It
+// returns what Free does.
 func (r *Row) TakenUp(f *streams.Figures, t Taken) (excess int64) {
 	for {
 		x := r.word.Load()
 		if x&frozenBit != 0 || !r.shelf.fits(f) {
-			return r.ledger.Settle(r, f, Change{Taken: t})
+			return max(r.ledger.Settle(r, f, Change{Taken: t}), f.Cache-r.bell.Load())
 		}
 		old, next := &r.books[slotOf(x)], &r.books[slotOf(x^slotBit)]
 		next.write(f.Active-f.Requested, old.mallocs, old.frees+t.Blocks, old.high, old.taken+t.packed())
 		if r.word.CompareAndSwap(x, x^slotBit+version()) {
 			r.active = f.Active
-			return f.Cache - r.cacheLimit.Load()
+			return f.Cache - r.bell.Load()
 		}
 	}
 }

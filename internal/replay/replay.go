@@ -174,7 +174,8 @@ type side struct {
 
 func newPlayer(c Config, dev metal.Device, h *torch.History, p plan, opts []allocator.Option) (*player, error) {
 	if c.Clock != nil {
-		opts = append(opts, allocator.WithClock(c.Clock))
+		// Idle memory stays: its clock is nobody's to wait for.
+		opts = append(opts, allocator.WithClock(c.Clock), allocator.WithIdleRelease(0))
 	}
 	rt, err := allocator.Open(dev, opts...)
 	if err != nil {
