@@ -19,7 +19,7 @@ const testPage = 2 << 20 // the simulated device's
 func startIdle(t *testing.T, after time.Duration) (*Core, *sim.Device, *metal.VirtualClock) {
 	t.Helper()
 	clock := &metal.VirtualClock{}
-	dev, err := sim.New(sim.Config{})
+	dev, err := sim.New(sim.Config{HandleSize: testPage})
 	require.NoError(t, err)
 	c, err := Start(dev, Config{MemoryLimit: DefaultLimit, CacheLimit: DefaultLimit, Idle: after, Clock: clock})
 	require.NoError(t, err)

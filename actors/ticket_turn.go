@@ -45,9 +45,6 @@ func (s *Stream) look(t *ticket) stage {
 		return s.commit(t)
 	}
 	t.missed = true
-	if plan.Segment > 0 { // a whole segment can't move
-		return promise
-	}
 	if plan.Reserve == 0 { // here, since the segment is the turn's
 		t.work.spans = plan.Spans(metal.Range{})
 	}

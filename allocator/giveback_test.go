@@ -44,6 +44,7 @@ func (a *alarms) AfterFunc(d time.Duration, f func()) func() bool {
 func openIdle(t *testing.T, cfg sim.Config, opts ...allocator.Option) (*allocator.Runtime, *sim.Device, *alarms) {
 	t.Helper()
 	clock := &alarms{}
+	cfg.HandleSize = page // whole pages go, whatever they came with
 	rt, dev := openSim(t, cfg, append([]allocator.Option{allocator.WithClock(clock)}, opts...)...)
 	return rt, dev, clock
 }

@@ -30,7 +30,7 @@ func TestAgesAreKept(t *testing.T) {
 	}
 	require.Equal(t, len(bufs), next)
 	d.heap.Pass(d.heap.Clock())
-	offers := Choose(d.heap.Offers(nil), []int64{int64(len(bufs)) * pageSize}) // the oldest first
+	offers := Choose(d.heap.Offers(nil, false), []int64{int64(len(bufs)) * pageSize}) // the oldest first
 	require.Len(t, offers, len(bufs))
 	for i, o := range offers {
 		at := int64(tick) * 25 << i

@@ -279,7 +279,7 @@ func TestHitsAndMissesApart(t *testing.T) {
 
 		stdout, _, code := metalloc(t, append([]string{"replay"}, args...)...)
 		require.Zero(t, code)
-		require.Contains(t, stdout, "ns without misses\n167 misses of ")
+		require.Regexp(t, `ns without misses\n\d+ misses of `, stdout)
 		require.Equal(t, device == "sim", strings.Contains(stdout, "modelled driver"))
 	}
 }
