@@ -68,8 +68,16 @@ func (h *Heap) since(stamp uint64) int64 {
 // use, with those that queued work may still touch where they lie (see PageRun).
 func (h *Heap) Offers(list []Offer, own bool) []Offer {
 	h.flush()
-	for _, f := range h.freePages(h.upTo(own)) {
-		list = append(list, Offer{Handle: f.page.handle, Size: f.page.size, Since: h.since(f.page.stamp), Early: f.page.stamp > h.passed})
+	pages := h.freePages(h.upTo(own))
+	list = slices.Grow(list, len(pages))
+	var stamp uint64
+	since := h.since(stamp)
+	for _, f := range pages {
+		if f.page.stamp != stamp { // neighbours were mostly freed together
+			stamp = f.page.stamp
+			since = h.since(stamp)
+		}
+		list = append(list, Offer{Handle: f.page.handle, Size: f.page.size, Since: since, Early: stamp > h.passed})
 	}
 	return list
 }
