@@ -259,7 +259,8 @@ func idling(t *testing.T, sys *actors.System, seed uint64) (trace uint64, gave i
 				defer func() { workers-- }()
 				for range 20 {
 					b := malloc(t, st, int64(1+rng.IntN(4*page)))
-					q.SubmitUntil(clock.Now() + time.Duration(rng.IntN(int(time.Second))))
+					_, err := q.SubmitUntil(clock.Now() + time.Duration(rng.IntN(int(time.Second))))
+					require.NoError(t, err)
 					s.Yield()
 					free(t, b)
 				}
