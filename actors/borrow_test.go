@@ -172,9 +172,9 @@ func TestOldestPagesAreLent(t *testing.T) {
 	require.EqualValues(t, 2*piece, a.CacheMemory())
 	l.free(y)
 	held = append(held, l.malloc(d, piece))
-	require.EqualValues(t, []int64{piece, 5 * piece}, []int64{a.CacheMemory(), b.CacheMemory()})
+	require.Equal(t, []int64{piece, 5 * piece}, []int64{a.CacheMemory(), b.CacheMemory()})
 	held = append(held, l.malloc(d, 2*piece))
-	require.EqualValues(t, []int64{0, 4 * piece}, []int64{a.CacheMemory(), b.CacheMemory()})
+	require.Equal(t, []int64{0, 4 * piece}, []int64{a.CacheMemory(), b.CacheMemory()})
 	require.EqualValues(t, 8, l.calls(sim.CallCreate))
 	l.check()
 	l.free(held...)
@@ -466,9 +466,10 @@ func TestSegmentsAreLent(t *testing.T) {
 		require.NoError(t, err)
 		return buf
 	}
-	used := func(s *Stream, calls ...int64) {
+	used := func(calls ...int64) {
 		n := dev.Calls()
-		require.Equal(t, calls, []int64{n[sim.CallAlloc], n[sim.CallFree]})
+		got := []int64{n[sim.CallAlloc], n[sim.CallFree]}
+		require.Equal(t, calls, got)
 		require.NoError(t, c.ledger.Check(true))
 	}
 
@@ -477,21 +478,36 @@ func TestSegmentsAreLent(t *testing.T) {
 	require.NoError(t, first.Free())
 	lent := get(b, 28<<20)
 	require.Equal(t, addr, lent.Addr(), "the very segment")
-	used(b, 1, 0)
+	used(1, 0)
 	require.Zero(t, a.ReservedMemory())
 	require.EqualValues(t, 30<<20, b.ReservedMemory())
 	require.EqualValues(t, 2<<20, c.Snapshot().Total.Slack)
 
 	require.NoError(t, lent.Free())
 	large := get(a, 90<<20)
-	used(a, 2, 1) // b's was too small: it went back
+	used(2, 1) // b's was too small: it went back
 	require.EqualValues(t, 90<<20, c.ReservedMemory())
 	require.EqualValues(t, 90<<20, c.Snapshot().Total.ReservedPeak)
 
 	require.NoError(t, large.Free())
 	small := get(b, 10<<20)
-	used(b, 3, 2) // a's is far too large to be split for others
+	used(3, 2) // a's is far too large to be split for others
 	require.NoError(t, small.Free())
 	require.NoError(t, c.Close(context.Background()))
 	require.NoError(t, dev.Close())
+}
+
+// A stream that its own limit will refuse is lent nothing: others might be refused
+// for what it then holds in vain.
+func TestNobodyLendsInVain(t *testing.T) {
+	l := lend(t, sim.Config{HandleSize: piece}, Config{Policy: Refuse})
+	a, b := l.stream(&StreamLimits{Memory: 2 * piece, Cache: NoLimit}), l.stream(nil)
+	held := l.malloc(a, 2*piece)
+	l.free(l.malloc(b, piece))
+	_, err := a.Malloc(context.Background(), 1000)
+	require.ErrorIs(t, err, ErrLimitExceeded)
+	require.EqualValues(t, piece, b.CacheMemory(), "it stayed where it was")
+	require.Zero(t, l.calls(sim.CallUnmap))
+	l.check()
+	l.free(held)
 }

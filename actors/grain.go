@@ -16,7 +16,7 @@ type grain struct {
 const (
 	grainShare  = 100  // device calls may take one part in so many of the time
 	grainCredit = 20e6 // ns, that can be saved up
-	grainStep   = 5e6 // ns, with each of which beyond that small pages double
+	grainStep   = 5e6  // ns, with each of which beyond that small pages double
 	grainMost   = 4    // times
 
 	// pinnedShare: large pages while at most one part in so many of what is reserved

@@ -48,7 +48,8 @@ func (s *Stream) look(t *ticket) stage {
 	if plan.Reserve == 0 { // here, since the segment is the turn's
 		t.work.spans = plan.Spans(metal.Range{})
 	}
-	if s.core.ledger.CachedElsewhere(&s.row) >= s.core.leastPage() {
+	if s.core.ledger.CachedElsewhere(&s.row) >= s.core.leastPage() &&
+		(s.core.policy == Guide || s.core.ledger.Fits(&s.row, plan.Missing())) {
 		return borrow
 	}
 	s.lend(t, t.choose(s.offers(nil, t.own(s), s.core.now())))

@@ -15,6 +15,8 @@ type Offer struct {
 	Since  int64 // when it was last freed, at the latest: a time that Note was told
 	From   int   // for whoever collects offers of several heaps
 	Early  bool  // it can be moved, but not be given back yet (see PageRun)
+
+	stamp uint64 // the page's
 }
 
 // instant is a time, and what the heap's clock showed then.
@@ -77,7 +79,7 @@ func (h *Heap) Offers(list []Offer, own bool) []Offer {
 			stamp = f.page.stamp
 			since = h.since(stamp)
 		}
-		list = append(list, Offer{Handle: f.page.handle, Size: f.page.size, Since: since, Early: stamp > h.passed})
+		list = append(list, Offer{Handle: f.page.handle, Size: f.page.size, Since: since, Early: stamp > h.passed, stamp: stamp})
 	}
 	return list
 }
@@ -90,29 +92,30 @@ func (h *Heap) upTo(own bool) uint64 {
 	return h.passed
 }
 
-// Offered sums the bytes on offer.
+// Offered sums the bytes on offer that can be given back, too.
 func Offered(offers []Offer) (n int64) {
 	for _, o := range offers {
-		n += o.Size
+		if !o.Early {
+			n += o.Size
+		}
 	}
 	return n
 }
 
 // TakeOffered takes those of the offered pages out of the heap that are its own
-// and free still.
+// and have been free all the time since: one that was used meanwhile isn't idle.
 func (h *Heap) TakeOffered(offers []Offer, own bool) []PageRun {
 	if len(offers) == 0 {
 		return nil
 	}
-	handles := make([]metal.Handle, len(offers))
-	for i, o := range offers {
-		handles[i] = o.Handle
+	wanted := make(map[metal.Handle]uint64, len(offers))
+	for _, o := range offers {
+		wanted[o.Handle] = o.stamp
 	}
-	slices.Sort(handles)
 	h.flush()
 	return h.takePages(slices.DeleteFunc(h.freePages(h.upTo(own)), func(f freePage) bool {
-		_, found := slices.BinarySearch(handles, f.page.handle)
-		return !found
+		stamp, found := wanted[f.page.handle]
+		return !found || stamp != f.page.stamp
 	}))
 }
 

@@ -55,6 +55,20 @@ func (l *Ledger) Grow(r *Row, n int64, guide, askedOwn, asked bool) Verdict {
 	return Verdict{OK: true}
 }
 
+// Fits reports whether n more bytes can be within the stream's own limit, with all that
+// it has cached given back. If not, nobody should lend it any: others might be
+// refused for what it then holds in vain.
+func (l *Ledger) Fits(r *Row, n int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.memoryLimit == noLimit {
+		return true
+	}
+	l.freeze()
+	defer l.thaw()
+	return l.reservedOf(r)-l.cacheOf(r)+n <= r.memoryLimit
+}
+
 // Arrived books n bytes, of which some were promised, as taken from the device for
 // a stream, which does not have them yet; coming is how much more is now on its
 // way to it.

@@ -69,7 +69,23 @@ func (s *on[H]) warm() error {
 		}
 		held = append(held, h)
 	}
-	return s.freeAll(held)
+	if err := s.freeAll(held); err != nil || !s.missing {
+		return err
+	}
+	return s.hold()
+}
+
+// hold keeps a block of each stream live: a stream without any has idle memory only,
+// and metalloc would give that to the one that misses.
+func (s *on[H]) hold() error {
+	for i := range s.streams {
+		h, err := s.a.Malloc(i, s.size)
+		if err != nil {
+			return err
+		}
+		s.held = append(s.held, h)
+	}
+	return nil
 }
 
 func (s *on[H]) freeAll(hs []H) error {
