@@ -85,9 +85,12 @@ const DefaultIdle = actors.DefaultIdle
 // once, however young, when less than a twentieth is left and others hold as much.
 func WithIdleRelease(after time.Duration) Option { return func(c *config) { c.Idle = after } }
 
+// Clock is a time that a runtime can live by; [metal.VirtualClock] is one.
+type Clock = actors.Clock
+
 // WithClock replaces the time by which memory counts as idle; [metal.VirtualClock] is
 // such a clock. It is for tests: what its AfterFunc calls waits for the device.
-func WithClock(clock actors.Clock) Option { return func(c *config) { c.Clock = clock } }
+func WithClock(clock Clock) Option { return func(c *config) { c.Clock = clock } }
 
 // WithSeam replaces the scheduler. It is for metalloc's own tests: its type
 // can't be named elsewhere.

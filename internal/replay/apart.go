@@ -24,8 +24,8 @@ type apart struct {
 
 // scout plays the plan on a runtime of its own and notes which steps missed. The
 // recorded order gives the same misses each time.
-func scout(ctx context.Context, dev metal.Device, h *torch.History, p plan, clock *metal.VirtualClock, opts []allocator.Option) (missed []bool, err error) {
-	pl, err := newPlayer(Config{Clock: clock}, dev, h, p, opts)
+func scout(ctx context.Context, dev metal.Device, h *torch.History, p plan, opts []allocator.Option) (missed []bool, err error) {
+	pl, err := newPlayer(Config{}, dev, h, p, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func TestScoutFindsTheMisses(t *testing.T) {
 	onDevices(t, func(t *testing.T, dev device) {
 		s := twoMisses()
 		p := newPlan(&s.History)
-		missed, err := scout(t.Context(), dev, &s.History, p, nil, nil)
+		missed, err := scout(t.Context(), dev, &s.History, p, nil)
 		require.NoError(t, err)
 		var kinds []kind
 		for i, m := range missed {

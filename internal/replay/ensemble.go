@@ -78,10 +78,8 @@ func (e *ensemble) playPart(ctx context.Context, stream int) (*op, error) {
 			return o, err
 		}
 		e.pace.advance(stream, e.next(stream, i+1))
-		if e.lag.clock != nil {
-			if least := e.pace.least(); least != finished {
-				e.lag.moveTo(int32(least))
-			}
+		if least := e.pace.least(); least != finished {
+			e.lag.moveTo(int32(least))
 		}
 	}
 	return nil, nil

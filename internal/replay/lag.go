@@ -3,8 +3,10 @@ package replay
 import (
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/metalloc/metalloc/allocator"
 	"github.com/metalloc/metalloc/metal"
 	"github.com/metalloc/metalloc/telemetry/torch"
 )
@@ -13,22 +15,52 @@ import (
 // zero value work is done at once.
 type lag struct {
 	length time.Duration
-	clock  *metal.VirtualClock
+	clock  fileClock
 	began  time.Duration      // what the clock showed at the first event
 	times  []time.Duration    // by event, counted from the first
 	queues []*metal.SoftQueue // by stream of the history
 }
 
+// fileClock shows the file's time.
+type fileClock interface {
+	allocator.Clock
+	Set(t time.Duration)
+}
+
+// plainClock is all that it takes where no queue waits for a time.
+type plainClock struct{ now atomic.Int64 }
+
+func (c *plainClock) Now() time.Duration { return time.Duration(c.now.Load()) }
+
+// Set never turns it back, whoever comes late.
+func (c *plainClock) Set(t time.Duration) {
+	for now := c.now.Load(); int64(t) > now && !c.now.CompareAndSwap(now, int64(t)); {
+		now = c.now.Load()
+	}
+}
+
+// AfterFunc: nobody waits for that.
+func (c *plainClock) AfterFunc(time.Duration, func()) (stop func() bool) {
+	return func() bool { return true }
+}
+
 // maxTime keeps sums of two times from overflowing; 146 years.
 const maxTime = math.MaxInt64 / 2
+
+// untimed is how far apart events are of which no time is known: about as far as in
+// recordings of PyTorch that tell.
+const untimed = 100 * time.Microsecond
 
 // timesOf gives the time of each event, counted from the first. It never runs
 // backwards, as the clock doesn't: where the file's does, it stands still.
 func timesOf(h *torch.History) []time.Duration {
 	times := make([]time.Duration, len(h.Events))
 	var now time.Duration
+	timed := hasTimes(h)
 	for i, e := range h.Events {
-		if first := h.Events[0].TimeUS; e.TimeUS > first {
+		if !timed {
+			now = time.Duration(i) * untimed
+		} else if first := h.Events[0].TimeUS; e.TimeUS > first {
 			since := uint64(e.TimeUS) - uint64(first) // their difference may overflow an int64
 			now = max(now, time.Duration(min(since, maxTime/1000)*1000))
 		}
@@ -44,9 +76,7 @@ func hasTimes(h *torch.History) bool {
 
 // moveTo sets the clock to the time of an event, unless it is later already.
 func (l *lag) moveTo(event int32) {
-	if l.clock != nil {
-		l.clock.Set(l.began + l.times[event])
-	}
+	l.clock.Set(l.began + l.times[event])
 }
 
 // over is when the work is done that was queued before a free. A lag of more

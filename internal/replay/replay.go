@@ -44,7 +44,8 @@ type Config struct {
 	Lag time.Duration
 	// Clock is that of the device's queues. It is moved along the history's times,
 	// counted from its first event: to that of the event being played, or, with
-	// Concurrent, of the first event not yet done. Needed with Lag, else not used.
+	// Concurrent, of the first event not yet done. Needed with Lag, else not used: the
+	// runtime then has another one, moved likewise.
 	Clock *metal.VirtualClock
 
 	// Apart has hits and misses told apart, by playing the history twice. Not with
@@ -80,7 +81,7 @@ func (c Config) Run(ctx context.Context, dev metal.Device, h *torch.History, opt
 	p := newPlan(h)
 	var missed []bool
 	if c.Apart {
-		if missed, err = scout(ctx, dev, h, p, c.Clock, opts); err != nil {
+		if missed, err = scout(ctx, dev, h, p, opts); err != nil {
 			return nil, err
 		}
 	}
@@ -173,18 +174,19 @@ type side struct {
 }
 
 func newPlayer(c Config, dev metal.Device, h *torch.History, p plan, opts []allocator.Option) (*player, error) {
-	if c.Clock != nil {
-		// Idle memory stays: its clock is nobody's to wait for.
-		opts = append(opts, allocator.WithClock(c.Clock), allocator.WithIdleRelease(0))
+	clock := fileClock(new(plainClock))
+	if c.Lag > 0 {
+		clock = c.Clock
 	}
+	// The runtime lives by the file's time. Idle memory stays, since a clock that the
+	// program moves is nobody's to wait for.
+	opts = append(opts, allocator.WithClock(clock), allocator.WithIdleRelease(0))
 	rt, err := allocator.Open(dev, opts...)
 	if err != nil {
 		return nil, err
 	}
 	pl := &player{plan: p, runtime: rt, buffers: make([]allocator.Buffer, h.Mallocs)}
-	if c.Clock != nil {
-		pl.lag = lag{length: c.Lag, clock: c.Clock, began: c.Clock.Now(), times: timesOf(h)}
-	}
+	pl.lag = lag{length: c.Lag, clock: clock, began: clock.Now(), times: timesOf(h)}
 	if err := pl.openStreams(dev, h.Streams); err != nil {
 		_ = pl.close(context.Background()) // it holds nothing yet
 		return nil, err
