@@ -3,6 +3,7 @@ package actors
 import (
 	"slices"
 
+	"github.com/metalloc/metalloc/actors/ledger"
 	"github.com/metalloc/metalloc/streams"
 )
 
@@ -160,3 +161,23 @@ func (t *ticket) own(s *Stream) bool { return t.stream == s && !t.late }
 
 // lenders lists the streams that may have free pages.
 func (p *supervisor) lenders() []*Stream { return p.byCache(false) }
+
+// offers adds what the stream could give up now to the list; own: to itself.
+func (s *Stream) offers(list []streams.Offer, own bool, now int64) []streams.Offer {
+	s.pass()
+	s.heap.Note(now)
+	return s.heap.Offers(list, own)
+}
+
+// lend sends free pages of the stream on their way to a ticket's place.
+func (s *Stream) lend(t *ticket, offers []streams.Offer) {
+	rs := s.heap.TakeOffered(offers, t.own(s))
+	n := streams.SizeOf(rs)
+	t.work.lent = append(t.work.lent, offers...)
+	s.settle(ledger.Change{FromPool: -n, Coming: n, For: &t.stream.row})
+	t.work.moves = append(t.work.moves, s.core.metal.leave(rs, true)...)
+	t.work.moved += n
+	if t.stream == s {
+		t.work.own += n
+	}
+}

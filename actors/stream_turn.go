@@ -34,26 +34,6 @@ func (s *Stream) leave(rs runs) {
 	s.core.metal.leaveBooked(rs, false, func() { s.settle(ledger.Change{FromPool: -streams.SizeOf(rs)}) })
 }
 
-// offers adds what the stream could give up now to the list; own: to itself.
-func (s *Stream) offers(list []streams.Offer, own bool, now int64) []streams.Offer {
-	s.pass()
-	s.heap.Note(now)
-	return s.heap.Offers(list, own)
-}
-
-// lend sends free pages of the stream on their way to a ticket's place.
-func (s *Stream) lend(t *ticket, offers []streams.Offer) {
-	rs := s.heap.TakeOffered(offers, t.own(s))
-	n := streams.SizeOf(rs)
-	t.work.lent = append(t.work.lent, offers...)
-	s.settle(ledger.Change{FromPool: -n, Coming: n, For: &t.stream.row})
-	t.work.moves = append(t.work.moves, s.core.metal.leave(rs, true)...)
-	t.work.moved += n
-	if t.stream == s {
-		t.work.own += n
-	}
-}
-
 // takeBack frees a buffer whose block was claimed; an error takes the claim back.
 // Pages that may not stay in the cache are returned, as by excessRuns.
 func (s *Stream) takeBack(b Buffer) (runs, error) {
