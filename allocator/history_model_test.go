@@ -225,7 +225,9 @@ func (s *modelState) grow(o op, outcome any) bool {
 	case larger:
 		return size > o.n
 	case served:
-		if s.claimed[o.buf] || size > o.n {
+		// A Grow that has found the buffer alive may take effect after a Free's first
+		// instant, not after its second.
+		if size == 0 || size > o.n {
 			return false
 		}
 		s.grown(o)
