@@ -50,6 +50,7 @@ type streamState struct {
 
 // flight is a malloc under policy Refuse that is under way.
 type flight struct {
+	beside   bool // another was under way at a time
 	n        int64
 	open     bool // its stream was, when it began
 	room     bool // the limit had room for it

@@ -27,7 +27,7 @@ func (s *modelState) refusing(o op, outcome any) (bool, any) {
 			s.malloced(o)
 			return r.open && (was.room || s.live().active <= s.top), *s
 		}
-		return f.open && !f.hit && s.held() > s.limit, *s
+		return f.open && (!f.hit || f.beside) && s.held() > s.limit, *s
 	case 'O':
 		f := &s.flights[o.player]
 		ok := f.decided
@@ -64,12 +64,18 @@ func (s *modelState) refusing(o op, outcome any) (bool, any) {
 }
 
 // fly is a malloc's first half. One that is not served from what is cached takes
-// what it finds there.
+// what it finds there. What several streams have cached is not had at one instant: of
+// two that are under way each may hold a part of what the other needs.
 func (s *modelState) fly(o op) {
 	f := flight{n: o.n, open: s.streams[o.slot].open, hit: o.n <= s.sure}
 	if s.sure -= o.n; !f.hit {
 		f.sweeping = true
 		s.sure = 0
+	}
+	for i := range s.flights {
+		if other := &s.flights[i]; other.n > 0 && !other.decided {
+			other.beside, f.beside = true, true
+		}
 	}
 	s.flights[o.player] = f
 }
