@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/metalloc/metalloc/actors/idle"
@@ -48,7 +47,7 @@ func (s *Stream) idleNow() (free []idle.Amount, give runs) {
 
 // amounts sums offers by age, the oldest first.
 func amounts(offers []streams.Offer) (as []idle.Amount) {
-	slices.SortFunc(offers, func(a, b streams.Offer) int { return cmp.Compare(a.Since, b.Since) })
+	streams.OldestFirst(offers)
 	for _, o := range offers {
 		if n := len(as); n > 0 && as[n-1].Since == o.Since {
 			as[n-1].Bytes += o.Size
@@ -62,7 +61,7 @@ func amounts(offers []streams.Offer) (as []idle.Amount) {
 // giveIdle gives up to n bytes of free pages, those that were freed first.
 func (s *Stream) giveIdle(n int64) runs {
 	offers := s.offers(nil, false, s.core.now())
-	slices.SortStableFunc(offers, func(a, b streams.Offer) int { return cmp.Compare(a.Since, b.Since) })
+	streams.OldestFirst(offers)
 	rs := s.heap.TakeOffered(slices.DeleteFunc(offers, func(o streams.Offer) bool {
 		if n < o.Size {
 			return true

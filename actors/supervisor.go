@@ -37,15 +37,21 @@ func (p *supervisor) admit(s *Stream, l StreamLimits) error {
 	return nil
 }
 
-// cached lists the streams with a cache of at least that many bytes.
-func (p *supervisor) cached(least int64) []*Stream {
-	ss := slices.SortedFunc(maps.Values(p.streams), func(a, b *Stream) int { return cmp.Compare(a.id, b.id) })
+// caches lists all streams by age, and what each has cached at one instant.
+func (p *supervisor) caches() (ss []*Stream, cached []int64) {
+	ss = slices.SortedFunc(maps.Values(p.streams), func(a, b *Stream) int { return cmp.Compare(a.id, b.id) })
 	rows := make([]*ledger.Row, len(ss))
 	for i, s := range ss {
 		rows[i] = &s.row
 	}
+	return ss, p.core.ledger.Cached(rows)
+}
+
+// cached lists the streams with a cache of at least that many bytes.
+func (p *supervisor) cached(least int64) []*Stream {
+	ss, caches := p.caches()
 	n := 0
-	for i, cache := range p.core.ledger.Cached(rows) {
+	for i, cache := range caches {
 		if cache >= least {
 			ss[n] = ss[i]
 			n++
@@ -57,13 +63,9 @@ func (p *supervisor) cached(least int64) []*Stream {
 // byCache lists the streams, the largest cache first; streams without cache are
 // left out unless all is set.
 func (p *supervisor) byCache(all bool) []*Stream {
-	ss := slices.SortedFunc(maps.Values(p.streams), func(a, b *Stream) int { return cmp.Compare(a.id, b.id) })
-	rows := make([]*ledger.Row, len(ss))
-	for i, s := range ss {
-		rows[i] = &s.row
-	}
+	ss, caches := p.caches()
 	cached := map[*Stream]int64{}
-	for i, n := range p.core.ledger.Cached(rows) {
+	for i, n := range caches {
 		cached[ss[i]] = n
 	}
 	slices.SortStableFunc(ss, func(a, b *Stream) int { return cmp.Compare(cached[b], cached[a]) })

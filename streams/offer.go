@@ -61,7 +61,7 @@ func (h *Heap) leastMissed(now int64) (best int) {
 func (h *Heap) since(stamp uint64) int64 {
 	i, _ := slices.BinarySearchFunc(h.instants, stamp, func(n instant, stamp uint64) int { return cmp.Compare(n.clock, stamp) })
 	if i == len(h.instants) { // never noted: the youngest
-		return int64(^uint64(0) >> 1)
+		return math.MaxInt64
 	}
 	return h.instants[i].time
 }
@@ -119,11 +119,16 @@ func (h *Heap) TakeOffered(offers []Offer, own bool) []PageRun {
 	}))
 }
 
+// OldestFirst sorts offers by age; equals keep their order.
+func OldestFirst(offers []Offer) {
+	slices.SortStableFunc(offers, func(a, b Offer) int { return cmp.Compare(a.Since, b.Since) })
+}
+
 // Choose picks, from pages on offer, those that fill gaps of these sizes: the
 // oldest first, each where it fits best; and for what is left the smallest that
 // does, which has to be broken up. It sorts the offers and takes from their front.
 func Choose(offers []Offer, gaps []int64) []Offer {
-	slices.SortStableFunc(offers, func(a, b Offer) int { return cmp.Compare(a.Since, b.Since) })
+	OldestFirst(offers)
 	gaps = slices.Clone(gaps)
 	n := 0
 	var left int64
@@ -170,7 +175,7 @@ func ChooseSegment(offers []Offer, size int64) []Offer {
 		offers[0], offers[best] = offers[best], offers[0]
 		return offers[:1]
 	}
-	slices.SortStableFunc(offers, func(a, b Offer) int { return cmp.Compare(a.Since, b.Since) })
+	OldestFirst(offers)
 	for i, o := range offers {
 		if size -= o.Size; size <= 0 {
 			return offers[:i+1]
